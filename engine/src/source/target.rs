@@ -1,0 +1,95 @@
+//! Targets: a live system that a capture is rebuilt into, in steps that survive a kill.
+//!
+//! plan → stage → validate → switch, then later `discard` or `rollback`. The plan is data and is written to a
+//! journal before the first effect; each step can be taken by a fresh process that has only the plan.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Items, SourceError};
+
+/// What a restore will do, decided before anything is touched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestorePlan {
+    /// What will be made beside the live data, for people.
+    pub creates: Vec<String>,
+    /// What the switch will replace, for people. Empty: nothing is overwritten.
+    pub replaces: Vec<String>,
+    /// Under which names what is replaced will be kept until discarded, for people.
+    pub keeps: Vec<String>,
+    /// What the user should know before saying yes.
+    pub warnings: Vec<String>,
+    /// How much must be written, in bytes, as far as known.
+    pub size_bytes: u64,
+    /// Everything the target needs to go on in a fresh process: names chosen, options. No secrets.
+    pub state: serde_json::Value,
+}
+
+/// How far a restore had come when the journal was last written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Planned, and staging may have begun: live data is untouched.
+    Staging,
+    /// Staged and validated: live data is untouched.
+    Staged,
+    /// The switch may be half done.
+    Switching,
+    /// The switch is done; what it replaced is kept.
+    Switched,
+}
+
+/// What validation found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Records compared.
+    pub records: u64,
+    /// Records that expired since the capture and therefore left the expected sum.
+    pub expired: u64,
+    /// One sentence per difference. Empty: what was rebuilt equals what was captured.
+    pub differences: Vec<String>,
+    /// Sentences for the user that are no differences.
+    pub notes: Vec<String>,
+}
+
+/// A live system to rebuild into. Every method may be called by a fresh process, and again after a kill.
+pub trait Target: Send + Sync {
+    /// Kind, as `Source::kind`.
+    fn kind(&self) -> &'static str;
+
+    /// Address as recorded and shown: no user info, no query, no secret.
+    fn address(&self) -> String;
+
+    /// Looks at both sides and refuses what cannot work: space, versions, privileges, an occupied target
+    /// name. Reads only.
+    fn plan(&self, items: &dyn Items) -> Result<RestorePlan, SourceError>;
+
+    /// Rebuilds beside the live data. Starts over what an earlier try left under the plan's own names.
+    fn stage(&self, plan: &RestorePlan, items: &dyn Items) -> Result<(), SourceError>;
+
+    /// Compares what was staged with what was recorded.
+    fn validate(&self, plan: &RestorePlan, items: &dyn Items) -> Result<Validation, SourceError>;
+
+    /// Puts the staged data in the place of the live data and keeps the latter. Finishes a switch that was
+    /// killed half-way.
+    fn switch(&self, plan: &RestorePlan) -> Result<(), SourceError>;
+
+    /// Brings back what was there before, from any phase, and removes what was staged.
+    fn rollback(&self, plan: &RestorePlan, phase: Phase) -> Result<(), SourceError>;
+
+    /// Removes what the switch had kept. After it there is no way back.
+    fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError>;
+}
+
+/// Writes a capture in the form that the source's own tools read.
+pub trait Export: Send + Sync {
+    /// Writes every file of the export. `items` has the capture, `out` takes the files.
+    fn export(&self, items: &dyn Items, out: &mut dyn ExportSink) -> Result<(), SourceError>;
+}
+
+/// Takes exported files, one at a time.
+pub trait ExportSink {
+    /// Starts a file with this relative name, such as `app.sql`, and ends the one before it.
+    fn file(&mut self, name: &str) -> io::Result<&mut dyn io::Write>;
+}
