@@ -1,0 +1,1 @@
+//! Real servers, each started on a free port of its own and stopped when dropped.
