@@ -1,11 +1,27 @@
 //! Keepstone's engine: keeps streams of records and bytes as snapshots in a repository, for the price of their
 //! changes, and brings any of them back.
 //!
-//! Reading order: `limits`, `id`, `path` (words), `source` (the seam), `backend` (where a
-//! repository lies).
+//! Reading order: `limits`, `id`, `path` (words), `source` (the seam), `codec`, `crypto`, `compress`, `chunker`, `delta`
+//! (pure), `segment`, `record`, `pack`, `index`, `tree`, `snapshot`, `session` (what is kept), `backend` (where a
+//! repository lies), `repo`, then the operations.
 
 pub mod backend;
+pub mod chunker;
+pub mod codec;
+pub mod compress;
+pub mod crypto;
+pub mod error;
 pub mod id;
+pub mod index;
 pub mod limits;
+pub mod pack;
 pub mod path;
+pub mod record;
+pub mod repo;
+pub mod segment;
+pub mod session;
+pub mod snapshot;
 pub mod source;
+pub mod tree;
+
+pub use error::{Error, Result};

@@ -1,0 +1,628 @@
+//! Chunks by name: through index, record blocks and segments to bytes, each step bounded and verified.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use super::Repo;
+use super::lru::{Lru, lock};
+use crate::backend::{BackendErrorKind, ByteRange, ObjectKey, ObjectKind, PackName};
+use crate::codec::FormatError;
+use crate::crypto::{BoxKind, SessionKey, open_box};
+use crate::error::{Error, Result};
+use crate::id::{ChunkId, SessionId};
+use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder, IndexedPack};
+use crate::limits;
+use crate::pack::format::{decode_footer, decode_trailer};
+use crate::record::{Block, From, format as record_format};
+use crate::segment::SegmentId;
+use crate::tree::Node;
+use crate::tree::format::decode_node;
+
+/// Plain bytes of a segment: what every chunk is made of in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Which segment.
+    pub segment: SegmentId,
+    /// Where in its plaintext.
+    pub offset: u32,
+    /// How many bytes.
+    pub len: u32,
+}
+
+/// Which packs may be relied on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Usable {
+    /// All that the index names: for reading, where a miss is noticed.
+    Indexed,
+    /// Only these: seen to exist after the tombstones were read, and not condemned.
+    Only(BTreeSet<PackName>),
+}
+
+/// Looks up and reads chunks of one repository.
+#[derive(Debug)]
+pub struct Store {
+    repo: Repo,
+    state: RwLock<Arc<State>>,
+    segments: Lru<SegmentId, Vec<u8>>,
+    blocks: Lru<BlockRef, LoadedBlock>,
+    keys: Mutex<HashMap<SessionId, Arc<SessionKey>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    index: Index,
+    usable: Vec<bool>,
+    resolvable: Mutex<HashMap<ChunkRef, bool>>,
+}
+
+/// A decoded block, and where its bases were found.
+#[derive(Debug)]
+pub struct LoadedBlock {
+    /// The records.
+    pub block: Block,
+    bases: Vec<OnceLock<ChunkRef>>,
+}
+
+impl Store {
+    /// Loads the index. With `footers`, packs that no index segment names are read by their footers.
+    pub fn load(repo: &Repo, usable: &Usable, footers: bool) -> Result<Self> {
+        let state = load_state(repo, usable, footers)?;
+        Ok(Self {
+            repo: repo.clone(),
+            state: RwLock::new(Arc::new(state)),
+            segments: Lru::new(limits::SEGMENT_CACHE_BYTES),
+            blocks: Lru::new(limits::BLOCK_CACHE),
+            keys: Mutex::default(),
+        })
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// Runs with the loaded index.
+    pub fn with_index<T>(&self, run: impl FnOnce(&Index) -> T) -> T {
+        run(&self.state().index)
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(
+            &self
+                .state
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+
+    /// Loads the index again, after a miss: chunks may have moved to other packs.
+    pub fn reload(&self) -> Result<()> {
+        let packs = self.repo.list(ObjectKind::Pack)?.into_iter();
+        let names = packs.filter_map(|stat| match stat.key {
+            ObjectKey::Pack(name) => Some(name),
+            _ => None,
+        });
+        let state = load_state(&self.repo, &Usable::Only(names.collect()), true)?;
+        *self
+            .state
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(state);
+        // Blocks are numbered by the loaded index.
+        self.blocks.clear();
+        Ok(())
+    }
+
+    /// Whether a chunk can be made from usable packs: its record, its segments, and so on for its bases.
+    pub fn is_present(&self, id: ChunkId) -> Result<bool> {
+        Ok(self.usable_record(&self.state(), id, 0)?.is_some())
+    }
+
+    /// Depth of a chunk's record.
+    pub fn depth(&self, id: ChunkId) -> Result<u8> {
+        let state = self.state();
+        let at = self.find(&state, id)?;
+        Ok(self
+            .block(&state, at.block)?
+            .block
+            .depth(at.ordinal)
+            .unwrap_or(0))
+    }
+
+    /// Where a range of a chunk lies: plain bytes of segments, in order, neighbours joined.
+    pub fn resolve(&self, id: ChunkId, offset: u32, len: u32, out: &mut Vec<Span>) -> Result<()> {
+        let state = self.state();
+        let at = self.find(&state, id)?;
+        self.resolve_at(&state, id, at, offset, len, limits::DELTA_DEPTH_MAX, out)
+    }
+
+    /// Appends the plaintext of a chunk, verified against its name.
+    pub fn read_chunk(&self, id: ChunkId, len: u32, out: &mut Vec<u8>) -> Result<()> {
+        self.read_verified(id, Some(len), out, |root, bytes| root.chunk_id(bytes))
+    }
+
+    /// Reads and decodes a node, verified against its name.
+    pub fn read_node(&self, id: ChunkId) -> Result<Node> {
+        decode_node(&self.read_node_bytes(id)?).map_err(Error::corrupt(format!("node {id}")))
+    }
+
+    /// Reads the bytes of a node, verified against its name.
+    pub fn read_node_bytes(&self, id: ChunkId) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_verified(id, None, &mut bytes, |root, bytes| root.node_id(bytes))?;
+        Ok(bytes)
+    }
+
+    fn read_verified(
+        &self,
+        id: ChunkId,
+        len: Option<u32>,
+        out: &mut Vec<u8>,
+        name: impl Fn(&crate::crypto::RootKey, &[u8]) -> ChunkId,
+    ) -> Result<()> {
+        let start = out.len();
+        if let Err(error) = self.read_once(id, len, out) {
+            // The object may have moved since the index was loaded: look again once the index says otherwise.
+            out.truncate(start);
+            let moved = matches!(error, Error::Missing { .. } | Error::MissingChunk { .. });
+            if !moved {
+                return Err(error);
+            }
+            self.reload()?;
+            self.read_once(id, len, out)?;
+        }
+        let bytes = out.get(start..).unwrap_or_default();
+        if name(self.repo.root(), bytes) != id {
+            let problem = FormatError::new("chunk", "its bytes do not give its name");
+            return Err(Error::corrupt(format!("chunk {id}"))(problem));
+        }
+        Ok(())
+    }
+
+    fn read_once(&self, id: ChunkId, len: Option<u32>, out: &mut Vec<u8>) -> Result<()> {
+        let state = self.state();
+        let at = self.find(&state, id)?;
+        let known = self.block(&state, at.block)?.block.chunk_len(at.ordinal);
+        let known = known.ok_or(Error::MissingChunk { chunk: id })?;
+        if len.is_some_and(|len| len != known) {
+            let problem = format!("has {known} bytes, its list says another number");
+            return Err(Error::corrupt(format!("chunk {id}"))(FormatError::new(
+                "chunk", problem,
+            )));
+        }
+        let mut spans = Vec::new();
+        self.resolve_at(
+            &state,
+            id,
+            at,
+            0,
+            known,
+            limits::DELTA_DEPTH_MAX,
+            &mut spans,
+        )?;
+        out.reserve(known as usize);
+        let mut current: Option<(SegmentId, Arc<Vec<u8>>)> = None;
+        for span in spans {
+            let bytes = match &current {
+                Some((segment, bytes)) if *segment == span.segment => Arc::clone(bytes),
+                _ => self.segment_in(&state, span.segment)?,
+            };
+            let end = span.offset as usize + span.len as usize;
+            let part = bytes.get(span.offset as usize..end).ok_or_else(|| {
+                Error::corrupt(format!("chunk {id}"))(FormatError::new(
+                    "chunk",
+                    format!("an extent ends beyond segment {}", span.segment),
+                ))
+            })?;
+            out.extend_from_slice(part);
+            current = Some((span.segment, bytes));
+        }
+        Ok(())
+    }
+
+    /// The plaintext of a segment.
+    pub fn segment(&self, id: SegmentId) -> Result<Arc<Vec<u8>>> {
+        self.segment_in(&self.state(), id)
+    }
+
+    fn segment_in(&self, state: &State, id: SegmentId) -> Result<Arc<Vec<u8>>> {
+        self.segments.get_or_load(
+            id,
+            || {
+                let mut last = Error::Missing {
+                    object: format!("segment {id}"),
+                };
+                let mut places: Vec<_> = state.index.segment(id).collect();
+                places.sort_by_key(|place| !state.is_usable(place.pack));
+                for place in places {
+                    match self.read_box(state, place) {
+                        Ok(bytes) => return Ok(bytes),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            },
+            Vec::len,
+        )
+    }
+
+    /// Reads and opens one box.
+    pub fn read_box_at(&self, place: &BoxRef) -> Result<Vec<u8>> {
+        self.read_box(&self.state(), place)
+    }
+
+    fn read_box(&self, state: &State, place: &BoxRef) -> Result<Vec<u8>> {
+        let pack = state.index.pack(place.pack);
+        let pack = pack.ok_or_else(|| Error::Missing {
+            object: "a pack of the index".into(),
+        })?;
+        let key = ObjectKey::pack(pack.name);
+        let length = u64::from(place.header.stored_len);
+        let range = ByteRange::FromTo {
+            offset: place.offset,
+            length,
+        };
+        let stored = self
+            .repo
+            .backend()
+            .get(&key, range)
+            .map_err(|error| match error.kind() {
+                BackendErrorKind::NotFound => Error::Missing {
+                    object: key.to_string(),
+                },
+                BackendErrorKind::Truncated => Error::corrupt(key)(FormatError::new(
+                    "pack",
+                    "it is shorter than its index says",
+                )),
+                _ => Error::backend("read", &key)(error),
+            })?;
+        let session = self.session_key(state, place.header.session)?;
+        let object = || format!("box {} of {key}", place.header.counter);
+        open_box(&session, self.repo.id(), &place.header, stored)
+            .map_err(|error| Error::corrupt(object())(error))
+    }
+
+    fn session_key(&self, state: &State, session: SessionId) -> Result<Arc<SessionKey>> {
+        if let Some(key) = lock(&self.keys).get(&session) {
+            return Ok(Arc::clone(key));
+        }
+        let object = || format!("key of session {session}");
+        let wrapped = state
+            .index
+            .key(session)
+            .ok_or_else(|| Error::Missing { object: object() })?;
+        let key = SessionKey::unwrap(self.repo.root(), self.repo.id(), session, wrapped)
+            .map_err(|error| Error::corrupt(object())(error))?;
+        let key = Arc::new(key);
+        lock(&self.keys).insert(session, Arc::clone(&key));
+        Ok(key)
+    }
+
+    /// A decoded block of records.
+    pub fn block_at(&self, block: BlockRef) -> Result<Arc<LoadedBlock>> {
+        self.block(&self.state(), block)
+    }
+
+    fn block(&self, state: &State, number: BlockRef) -> Result<Arc<LoadedBlock>> {
+        self.blocks.get_or_load(
+            number,
+            || {
+                let missing = || Error::Missing {
+                    object: format!("record block {number}"),
+                };
+                let place = state.index.block(number).ok_or_else(missing)?;
+                let raw = self.read_box(state, place)?;
+                let pack = state
+                    .index
+                    .pack(place.pack)
+                    .map(|pack| pack.name.to_string());
+                let block = record_format::decode(&raw).map_err(Error::corrupt(format!(
+                    "record block of {}",
+                    pack.unwrap_or_default()
+                )))?;
+                let bases = block.bases.iter().map(|_| OnceLock::new()).collect();
+                Ok(LoadedBlock { block, bases })
+            },
+            |_| 1,
+        )
+    }
+
+    /// The record to use for a chunk: the only one, or the first that can be resolved from usable packs.
+    fn find(&self, state: &State, id: ChunkId) -> Result<ChunkRef> {
+        match state.index.chunk(id) {
+            [] => Err(Error::MissingChunk { chunk: id }),
+            [(_, only)] => Ok(*only),
+            many => {
+                let found = self.usable_record(state, id, 0)?;
+                found
+                    .or_else(|| many.last().map(|(_, at)| *at))
+                    .ok_or(Error::MissingChunk { chunk: id })
+            }
+        }
+    }
+
+    fn usable_record(&self, state: &State, id: ChunkId, depth: u8) -> Result<Option<ChunkRef>> {
+        // The newest record first: prune writes it resolved.
+        for (_, at) in state.index.chunk(id).iter().rev() {
+            if self.is_resolvable(state, *at, depth)? {
+                return Ok(Some(*at));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_resolvable(&self, state: &State, at: ChunkRef, depth: u8) -> Result<bool> {
+        if let Some(known) = lock(&state.resolvable).get(&at) {
+            return Ok(*known);
+        }
+        let usable = self.find_out_resolvable(state, at, depth)?;
+        lock(&state.resolvable).insert(at, usable);
+        Ok(usable)
+    }
+
+    fn find_out_resolvable(&self, state: &State, at: ChunkRef, depth: u8) -> Result<bool> {
+        if depth > limits::DELTA_DEPTH_MAX {
+            return Ok(false);
+        }
+        let in_usable = state
+            .index
+            .block(at.block)
+            .is_some_and(|place| state.is_usable(place.pack));
+        if !in_usable {
+            return Ok(false);
+        }
+        let loaded = match self.block(state, at.block) {
+            Ok(loaded) => loaded,
+            Err(Error::Missing { .. } | Error::Corrupt { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Some(pieces) = loaded.block.pieces(at.ordinal) else {
+            return Ok(false);
+        };
+        let sources: BTreeSet<(bool, u32)> = pieces
+            .iter()
+            .map(|piece| match piece.from {
+                From::Segment(number) => (false, number),
+                From::Base(number) => (true, number),
+            })
+            .collect();
+        for (is_base, number) in sources {
+            let usable = if is_base {
+                let base = loaded.block.bases.get(number as usize);
+                match base {
+                    Some(base) => self.usable_record(state, *base, depth + 1)?.is_some(),
+                    None => false,
+                }
+            } else {
+                loaded
+                    .block
+                    .segments
+                    .get(number as usize)
+                    .is_some_and(|segment| {
+                        state
+                            .index
+                            .segment(*segment)
+                            .any(|place| state.is_usable(place.pack))
+                    })
+            };
+            if !usable {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a recursion that carries its place"
+    )]
+    fn resolve_at(
+        &self,
+        state: &State,
+        id: ChunkId,
+        at: ChunkRef,
+        offset: u32,
+        len: u32,
+        depth_left: u8,
+        out: &mut Vec<Span>,
+    ) -> Result<()> {
+        let damaged = |problem: &str| {
+            Error::corrupt(format!("record of chunk {id}"))(FormatError::new("record", problem))
+        };
+        let loaded = self.block(state, at.block)?;
+        let pieces = loaded
+            .block
+            .pieces(at.ordinal)
+            .ok_or_else(|| damaged("it is not in its block"))?;
+        let (mut skip, mut left) = (offset, len);
+        for piece in pieces {
+            if left == 0 {
+                break;
+            }
+            if skip >= piece.len {
+                skip -= piece.len;
+                continue;
+            }
+            let (from, take) = (piece.offset + skip, (piece.len - skip).min(left));
+            skip = 0;
+            left -= take;
+            match piece.from {
+                From::Segment(number) => {
+                    let segment = loaded.block.segments.get(number as usize);
+                    let segment = *segment.ok_or_else(|| damaged("it names no segment"))?;
+                    push_span(
+                        out,
+                        Span {
+                            segment,
+                            offset: from,
+                            len: take,
+                        },
+                    );
+                    if out.len() > limits::CHUNK_EXTENTS_MAX {
+                        return Err(damaged("it resolves to too many extents"));
+                    }
+                }
+                From::Base(number) => {
+                    let depth = depth_left
+                        .checked_sub(1)
+                        .ok_or_else(|| damaged("its bases are too deep"))?;
+                    let (base, base_at) = self.base(state, &loaded, number)?;
+                    self.resolve_at(state, base, base_at, from, take, depth, out)?;
+                }
+            }
+        }
+        if left > 0 {
+            return Err(damaged("it is shorter than what is copied out of it"));
+        }
+        Ok(())
+    }
+
+    fn base(
+        &self,
+        state: &State,
+        loaded: &LoadedBlock,
+        number: u32,
+    ) -> Result<(ChunkId, ChunkRef)> {
+        let missing = || Error::Missing {
+            object: "a base in its record block".into(),
+        };
+        let id = *loaded
+            .block
+            .bases
+            .get(number as usize)
+            .ok_or_else(missing)?;
+        let slot = loaded.bases.get(number as usize).ok_or_else(missing)?;
+        if let Some(at) = slot.get() {
+            return Ok((id, *at));
+        }
+        let at = self.find(state, id)?;
+        Ok((id, *slot.get_or_init(|| at)))
+    }
+}
+
+impl State {
+    fn is_usable(&self, pack: u32) -> bool {
+        self.usable.get(pack as usize).copied().unwrap_or(false)
+    }
+}
+
+/// Appends a span, joined to the one before where they touch.
+fn push_span(out: &mut Vec<Span>, span: Span) {
+    match out.last_mut() {
+        Some(last) if last.segment == span.segment && last.offset + last.len == span.offset => {
+            last.len += span.len;
+        }
+        _ => out.push(span),
+    }
+}
+
+fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
+    let mut builder = IndexBuilder::default();
+    for stat in repo.list(ObjectKind::Index)? {
+        let bytes = match repo.get(&stat.key) {
+            Ok(bytes) => bytes,
+            // Merged away between the list and the read: what it said stands elsewhere or is asked for by a reload.
+            Err(Error::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        match index::format::open(repo.root(), repo.id(), &bytes) {
+            Ok(packs) => packs.iter().for_each(|pack| builder.add(pack)),
+            // A damaged hint is no hint: the packs say the same of themselves.
+            Err(error) if footers => tracing::warn!("{} is damaged: {error}", stat.key),
+            Err(error) => return Err(Error::corrupt(stat.key)(error)),
+        }
+    }
+    if footers {
+        for stat in repo.list(ObjectKind::Pack)? {
+            let ObjectKey::Pack(name) = stat.key else {
+                continue;
+            };
+            if builder.knows(&name) {
+                continue;
+            }
+            match read_footer(repo, name, stat.size_bytes) {
+                Ok(pack) => builder.add(&pack),
+                Err(Error::Missing { .. } | Error::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let index = builder.finish();
+    let usable = index.packs().iter().map(|pack| match usable {
+        Usable::Indexed => true,
+        Usable::Only(names) => names.contains(&pack.name),
+    });
+    Ok(State {
+        usable: usable.collect(),
+        index,
+        resolvable: Mutex::default(),
+    })
+}
+
+/// Reads what a pack says of itself.
+pub fn read_footer(repo: &Repo, name: PackName, size_bytes: u64) -> Result<IndexedPack> {
+    const TAIL: usize = 64 * 1024;
+    let key = ObjectKey::pack(name);
+    let corrupt = |error: FormatError| Error::corrupt(key)(error);
+    let read = |length: usize| -> Result<Vec<u8>> {
+        let length = (length as u64).min(size_bytes);
+        repo.backend()
+            .get(&key, ByteRange::Last(length))
+            .map_err(|error| match error.kind() {
+                BackendErrorKind::NotFound => Error::Missing {
+                    object: key.to_string(),
+                },
+                _ => Error::backend("read", &key)(error),
+            })
+    };
+    let mut tail = read(TAIL)?;
+    let trailer = match decode_trailer(&tail, size_bytes).map_err(corrupt)? {
+        Ok(trailer) => trailer,
+        Err(needed) => {
+            tail = read(needed)?;
+            let again = decode_trailer(&tail, size_bytes).map_err(corrupt)?;
+            again.map_err(|_| corrupt(FormatError::new("pack trailer", "cannot be found")))?
+        }
+    };
+    let footer_len = trailer.footer.stored_len as usize;
+    let needed = footer_len + trailer.len;
+    if tail.len() < needed {
+        tail = read(needed)?;
+    }
+    let start = tail.len().checked_sub(needed).unwrap_or_default();
+    let stored = tail
+        .get(start..start + footer_len)
+        .unwrap_or_default()
+        .to_vec();
+    let (session, wrapped) = trailer
+        .keys
+        .keys
+        .first()
+        .ok_or_else(|| corrupt(FormatError::new("pack trailer", "no session key")))?;
+    let session_key =
+        SessionKey::unwrap(repo.root(), repo.id(), *session, wrapped).map_err(corrupt)?;
+    let raw = open_box(&session_key, repo.id(), &trailer.footer, stored).map_err(corrupt)?;
+    let mut input = crate::codec::Cursor::new("pack footer", &raw);
+    let footer = decode_footer(&mut input, &trailer.keys).map_err(corrupt)?;
+    input.finish().map_err(corrupt)?;
+    let ends = footer
+        .boxes
+        .last()
+        .map_or(0, |place| place.offset + u64::from(place.header.stored_len));
+    if ends > trailer.footer_offset
+        || footer
+            .boxes
+            .iter()
+            .any(|place| place.header.kind > BoxKind::Records)
+    {
+        return Err(corrupt(FormatError::new(
+            "pack footer",
+            "boxes do not fit in the pack",
+        )));
+    }
+    Ok(IndexedPack {
+        name,
+        size_bytes,
+        keys: trailer.keys,
+        footer,
+    })
+}

@@ -1,0 +1,96 @@
+//! Which snapshot is meant: `latest`, `latest~2`, the first digits of an id, or the newest at a time. Pure.
+
+use super::Snapshot;
+use crate::error::{Error, Result};
+use crate::id::SnapshotId;
+
+/// A listed snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Its name.
+    pub id: SnapshotId,
+    /// The record.
+    pub snapshot: Snapshot,
+    /// When the backend stored it, by the backend's own time.
+    pub stored_at_ns: Option<i64>,
+}
+
+/// Which snapshots count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only of these hosts; empty: of any.
+    pub hosts: Vec<String>,
+    /// Only with all tags of one of these lists; empty: with any.
+    pub tags: Vec<Vec<String>>,
+    /// Only with all of these sources captured.
+    pub sources: Vec<String>,
+}
+
+/// A way to name a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest, or the n-th before it.
+    Latest(usize),
+    /// The first digits of its id.
+    Prefix(String),
+    /// The newest whose last consistent point is at or before this time.
+    At(i64),
+}
+
+impl Filter {
+    /// Whether a snapshot counts.
+    pub fn accepts(&self, snapshot: &Snapshot) -> bool {
+        (self.hosts.is_empty() || self.hosts.contains(&snapshot.host))
+            && (self.tags.is_empty()
+                || self
+                    .tags
+                    .iter()
+                    .any(|all| all.iter().all(|tag| snapshot.tags.contains(tag))))
+            && self
+                .sources
+                .iter()
+                .all(|name| snapshot.source(name).is_some())
+    }
+}
+
+/// Oldest first; ties in the order of ids, so that the order is always the same.
+pub fn sort(snapshots: &mut [Listed]) {
+    snapshots.sort_by_key(|listed| (listed.snapshot.time_ns, listed.id));
+}
+
+/// Finds one snapshot among all. A prefix looks at all of them, the others only at what the filter accepts; a partial
+/// snapshot is the latest only for sources that it holds.
+pub fn select<'a>(all: &'a [Listed], wanted: &Wanted, filter: &Filter) -> Result<&'a Listed> {
+    let whole = |listed: &&Listed| {
+        filter.accepts(&listed.snapshot)
+            && (!listed.snapshot.is_partial() || !filter.sources.is_empty())
+    };
+    let found = match wanted {
+        Wanted::Latest(back) => all.iter().rev().filter(whole).nth(*back),
+        Wanted::At(time_ns) => {
+            let before = |listed: &&Listed| listed.snapshot.consistent_ns() <= *time_ns;
+            all.iter().rev().filter(whole).find(before)
+        }
+        Wanted::Prefix(prefix) => return select_prefix(all, prefix),
+    };
+    found.ok_or_else(|| Error::NotFound {
+        what: match wanted {
+            Wanted::Latest(0) => "there is no snapshot yet".into(),
+            Wanted::Latest(back) => format!("there are no {} snapshots to go back", back + 1),
+            _ => "there is no complete snapshot at or before that time".into(),
+        },
+    })
+}
+
+fn select_prefix<'a>(all: &'a [Listed], prefix: &str) -> Result<&'a Listed> {
+    let mut found = all.iter().filter(|listed| listed.id.matches_prefix(prefix));
+    let first = found.next().ok_or_else(|| Error::NotFound {
+        what: format!("no snapshot begins with {prefix}"),
+    })?;
+    match found.next() {
+        None => Ok(first),
+        Some(second) => Err(Error::NotFound {
+            what: format!("{prefix} could be {} or {}", first.id, second.id),
+        }),
+    }
+}
