@@ -3,6 +3,7 @@
 //!
 //! Reading order: `limits`, `id`, `path` (words), `source` (the seam).
 
+pub mod delta;
 pub mod id;
 pub mod limits;
 pub mod path;
