@@ -10,6 +10,7 @@ pub mod chunker;
 pub mod codec;
 pub mod compress;
 pub mod crypto;
+pub mod delta;
 pub mod error;
 pub mod id;
 pub mod index;
