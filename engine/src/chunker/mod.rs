@@ -154,7 +154,7 @@ mod tests {
         );
     }
 
-    const GOLDEN_BYTES: &str = "?";
+    const GOLDEN_BYTES: &str = "d3fc8fb226f412f3";
     const GOLDEN_RECORDS: &str = "?";
 
     #[test]

@@ -1,0 +1,120 @@
+//! The earlier capture of a stream: its chunks by place, and a window of its plaintext for the aligner.
+
+use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::id::ChunkId;
+use crate::limits::PARENT_WINDOW_BYTES;
+use crate::repo::Store;
+
+/// Bytes before the walk that the window keeps.
+const BEHIND: u64 = PARENT_WINDOW_BYTES as u64 / 4;
+
+/// A stream as it was before.
+#[derive(Debug)]
+pub struct ParentStream {
+    chunks: Vec<(ChunkId, u32)>,
+    starts: Vec<u64>,
+    places: HashMap<ChunkId, usize>,
+    window: Vec<u8>,
+    loaded: std::ops::Range<usize>,
+}
+
+impl ParentStream {
+    /// Takes the chunks in order.
+    pub fn new(chunks: Vec<(ChunkId, u32)>) -> Self {
+        let mut starts = Vec::with_capacity(chunks.len() + 1);
+        let mut places = HashMap::with_capacity(chunks.len());
+        let mut at = 0;
+        for (number, (id, len)) in chunks.iter().enumerate() {
+            starts.push(at);
+            places.entry(*id).or_insert(number);
+            at += u64::from(*len);
+        }
+        starts.push(at);
+        Self { chunks, starts, places, window: Vec::new(), loaded: 0..0 }
+    }
+
+    /// Where a chunk ends in it.
+    pub fn end_of(&self, id: ChunkId) -> Option<u64> {
+        let number = *self.places.get(&id)?;
+        self.starts.get(number + 1).copied()
+    }
+
+    /// The window's bytes and the offset at which it begins.
+    pub fn window(&self) -> (&[u8], u64) {
+        (&self.window, self.start(self.loaded.start))
+    }
+
+    /// Length of the stream in bytes.
+    pub fn len(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// The chunks that make a range, as (chunk, offset in it, length), in order.
+    pub fn split(&self, from: u64, len: u32) -> impl Iterator<Item = (ChunkId, u32, u32)> {
+        let mut number = self.starts.partition_point(|start| *start <= from).saturating_sub(1);
+        let (mut at, end) = (from, from + u64::from(len));
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let (id, chunk_len) = *self.chunks.get(number)?;
+            let offset = at - self.start(number);
+            let take = (u64::from(chunk_len) - offset).min(end - at);
+            number += 1;
+            at += take;
+            // Both are below the length of a chunk.
+            Some((id, narrow(offset), narrow(take)))
+        })
+    }
+
+    /// Moves the window so that it holds about `ahead` bytes behind `from` and some before it. Answers whether it could show more
+    /// if it were asked for more.
+    pub fn show(&mut self, store: &Store, from: u64, ahead: u64) -> Result<bool> {
+        let ahead = ahead.min(PARENT_WINDOW_BYTES as u64 - BEHIND);
+        let least = self.chunk_at(from.saturating_sub(ahead.min(BEHIND)));
+        let end = self.chunk_at((from + ahead).min(self.len()).saturating_sub(1)) + 1;
+        let end = end.min(self.chunks.len());
+        let overlaps = least >= self.loaded.start && least <= self.loaded.end;
+        if !overlaps {
+            self.window.clear();
+            self.loaded = least..least;
+        }
+        if end > self.loaded.end {
+            self.make_room(from, self.start(end) - self.start(self.loaded.end));
+            for number in self.loaded.end..end {
+                if let Some((id, len)) = self.chunks.get(number) {
+                    store.read_chunk(*id, *len, &mut self.window)?;
+                }
+            }
+            self.loaded.end = end;
+        }
+        let whole = self.loaded.start == 0 && self.loaded.end == self.chunks.len();
+        Ok(!whole && self.window.len() < PARENT_WINDOW_BYTES * 3 / 4)
+    }
+
+    /// Drops what lies far behind, once the window would grow too large.
+    fn make_room(&mut self, from: u64, more: u64) {
+        if self.window.len() as u64 + more <= PARENT_WINDOW_BYTES as u64 {
+            return;
+        }
+        let keep = self.chunk_at(from.saturating_sub(BEHIND)).clamp(self.loaded.start, self.loaded.end);
+        let dropped = self.start(keep) - self.start(self.loaded.start);
+        let dropped = usize::try_from(dropped).unwrap_or(usize::MAX).min(self.window.len());
+        self.window.drain(..dropped);
+        self.loaded.start = keep;
+    }
+
+    fn start(&self, number: usize) -> u64 {
+        self.starts.get(number).copied().unwrap_or_else(|| self.len())
+    }
+
+    fn chunk_at(&self, at: u64) -> usize {
+        self.starts.partition_point(|start| *start <= at).saturating_sub(1)
+    }
+}
+
+fn narrow(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,309 @@
+//! One stream on its way in: cut, named, looked up, told as copies out of its parent where it is new, and recorded.
+
+use super::builders::Builders;
+use super::parent::ParentStream;
+use crate::chunker::{ChunkSizes, Chunker};
+use crate::delta::{AlignOptions, Aligner, Step, cut_steps};
+use crate::error::Result;
+use crate::id::ChunkId;
+use crate::limits::{BATCH_BYTES, DELTA_DEPTH, PARENT_WINDOW_BYTES, RECORD_KEY_BYTES};
+use crate::record::{ChunkRecord, Extent};
+use crate::repo::lock;
+use crate::source::Profile;
+use crate::tree::{ChunkList, ListEntry, write_list};
+
+/// Bytes around the walk that are shown to the aligner at first.
+const FIRST_LOOK: u64 = 512 * 1024;
+
+/// How many bytes went which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// All bytes of the stream.
+    pub bytes: u64,
+    /// Bytes in chunks that were not there.
+    pub changed_bytes: u64,
+    /// Bytes of these that are kept as they are.
+    pub literal_bytes: u64,
+}
+
+/// A stream in the making.
+#[derive(Debug)]
+pub struct StreamEncoder {
+    chunker: Chunker,
+    profile: Profile,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+    boundaries: Vec<usize>,
+    keys: Vec<(usize, Vec<u8>)>,
+    parent: Option<ParentStream>,
+    aligner: Aligner,
+    walk: u64,
+    entries: Vec<ListEntry>,
+    counts: StreamCounts,
+}
+
+/// A chunk of the batch at hand.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    id: ChunkId,
+    start: usize,
+    end: usize,
+}
+
+impl StreamEncoder {
+    /// Starts a stream; `parent` is its earlier capture, if its bytes are at hand.
+    pub fn new(seed: u64, profile: Profile, parent: Option<ParentStream>) -> Self {
+        Self {
+            chunker: Chunker::new(ChunkSizes::STANDARD, seed, profile),
+            profile,
+            buffer: Vec::new(),
+            buffer_at: 0,
+            boundaries: vec![],
+            keys: vec![],
+            parent,
+            aligner: Aligner::new(AlignOptions::default()),
+            walk: 0,
+            entries: vec![],
+            counts: StreamCounts::default(),
+        }
+    }
+
+    /// Starts with a buffer that an earlier stream has left: no new allocation for every small file.
+    #[must_use]
+    pub fn with_buffer(mut self, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        self.buffer = buffer;
+        self
+    }
+
+    /// Takes bytes.
+    pub fn write(&mut self, mut bytes: &[u8], builders: &mut Builders) -> Result<()> {
+        self.counts.bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(BATCH_BYTES));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() >= BATCH_BYTES {
+                self.process(false, builders)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one record: no cut falls inside it unless it is longer than a chunk can be.
+    pub fn record(&mut self, key: &[u8], bytes: &[u8], builders: &mut Builders) -> Result<()> {
+        self.counts.bytes += bytes.len() as u64;
+        if !key.is_empty() {
+            let key = key.get(..RECORD_KEY_BYTES).unwrap_or(key);
+            self.keys.push((self.buffer.len(), key.to_vec()));
+        }
+        self.buffer.extend_from_slice(bytes);
+        self.boundaries.push(self.buffer.len());
+        if self.buffer.len() >= BATCH_BYTES {
+            self.process(false, builders)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream; answers its chunks, its counts, and the buffer for the next one.
+    pub fn finish(mut self, builders: &mut Builders) -> Result<(ChunkList, StreamCounts, Vec<u8>)> {
+        self.process(true, builders)?;
+        let keyed = !self.entries.is_empty() && self.entries.iter().all(|entry| entry.keys.is_some());
+        if !keyed {
+            self.entries.iter_mut().for_each(|entry| entry.keys = None);
+        }
+        let list = write_list(self.entries, builders)?;
+        self.buffer.clear();
+        Ok((list, self.counts, self.buffer))
+    }
+
+    /// Takes as many whole chunks off the buffer as there are.
+    fn process(&mut self, last: bool, builders: &mut Builders) -> Result<()> {
+        let mut ends = Vec::new();
+        self.chunker.cut(&self.buffer, &self.boundaries, last, &mut ends);
+        let buffer = std::mem::take(&mut self.buffer);
+        let root = builders.ground().store.repo().root();
+        let mut cuts = Vec::with_capacity(ends.len());
+        let mut start = 0;
+        for end in &ends {
+            let id = root.chunk_id(buffer.get(start..*end).unwrap_or_default());
+            cuts.push(Cut { id, start, end: *end });
+            start = *end;
+        }
+        let done = self.place(&buffer, &cuts, builders);
+        self.buffer = buffer;
+        done?;
+        self.buffer.drain(..start);
+        self.buffer_at += start as u64;
+        self.boundaries.retain_mut(|end| shift(end, start));
+        self.keys.retain_mut(|(at, _)| *at >= start && shift(at, start) | true);
+        Ok(())
+    }
+
+    /// Looks every chunk up; runs of unknown ones are told as deltas together.
+    fn place(&mut self, buffer: &[u8], cuts: &[Cut], builders: &mut Builders) -> Result<()> {
+        let mut run: Vec<Cut> = Vec::new();
+        for cut in cuts {
+            let len = cut.end - cut.start;
+            let keys = self.keys_of(*cut);
+            self.entries.push(ListEntry { id: cut.id, len: len as u64, keys });
+            if builders.ground().claim(cut.id)? {
+                self.write_run(buffer, &std::mem::take(&mut run), builders)?;
+                if let Some(end) = self.parent.as_ref().and_then(|parent| parent.end_of(cut.id)) {
+                    self.walk = end;
+                }
+            } else {
+                self.counts.changed_bytes += len as u64;
+                run.push(*cut);
+            }
+        }
+        self.write_run(buffer, &run, builders)
+    }
+
+    fn keys_of(&self, cut: Cut) -> Option<(Vec<u8>, Vec<u8>)> {
+        let from = self.keys.partition_point(|(at, _)| *at < cut.start);
+        let to = self.keys.partition_point(|(at, _)| *at < cut.end);
+        // A chunk inside one long record has the key of that record.
+        let last = self.keys.get(to.checked_sub(1)?)?;
+        let first = self.keys.get(from).filter(|_| from < to).unwrap_or(last);
+        Some((first.1.clone(), last.1.clone()))
+    }
+
+    fn write_run(&mut self, buffer: &[u8], run: &[Cut], builders: &mut Builders) -> Result<()> {
+        let Some((first, last)) = run.first().zip(run.last()) else { return Ok(()) };
+        let bytes = buffer.get(first.start..last.end).unwrap_or_default();
+        let at = self.buffer_at + first.start as u64;
+        if self.parent.is_none() {
+            for cut in run {
+                self.write_whole(buffer, *cut, builders)?;
+            }
+            return Ok(());
+        }
+        let steps = self.align(bytes, at, builders)?;
+        let lengths = run.iter().map(|cut| crate::codec::len_u32(cut.end - cut.start));
+        let pieces: Vec<_> = cut_steps(&steps, lengths).collect();
+        for (cut, steps) in run.iter().zip(pieces) {
+            self.write_delta(buffer, *cut, &steps, builders)?;
+        }
+        Ok(())
+    }
+
+    /// Tells a run by its parent: by what lies near first, by the whole window if that says little.
+    fn align(&mut self, bytes: &[u8], at: u64, builders: &Builders) -> Result<Vec<Step>> {
+        let store = &builders.ground().store;
+        let Some(parent) = &mut self.parent else { return Ok(vec![]) };
+        let looks = [bytes.len() as u64 + FIRST_LOOK, PARENT_WINDOW_BYTES as u64];
+        let mut steps = Vec::new();
+        let mut walk = self.walk;
+        for look in looks {
+            let more = parent.show(store, self.walk, look)?;
+            let (window, window_at) = parent.window();
+            steps.clear();
+            walk = self.aligner.align(bytes, at, window, window_at, self.walk, &mut steps);
+            if !more || literal_bytes(&steps) * 8 <= bytes.len() as u64 {
+                break;
+            }
+        }
+        self.walk = walk;
+        Ok(steps)
+    }
+
+    fn write_whole(&mut self, buffer: &[u8], cut: Cut, builders: &mut Builders) -> Result<()> {
+        let bytes = buffer.get(cut.start..cut.end).unwrap_or_default();
+        self.counts.literal_bytes += bytes.len() as u64;
+        builders.reserve(bytes.len())?;
+        let dense = self.is_dense();
+        let (segment, offset) = builders.append(bytes, dense);
+        let len = crate::codec::len_u32(bytes.len());
+        builders.record(cut.id, ChunkRecord::whole(segment, offset, len))
+    }
+
+    fn write_delta(&mut self, buffer: &[u8], cut: Cut, steps: &[Step], builders: &mut Builders) -> Result<()> {
+        let literals = literal_bytes(steps);
+        if literals * 2 > (cut.end - cut.start) as u64 || self.parent.is_none() {
+            return self.write_whole(buffer, cut, builders);
+        }
+        self.counts.literal_bytes += literals;
+        builders.reserve(usize::try_from(literals).unwrap_or(usize::MAX))?;
+        let dense = self.is_dense();
+        let mut extents = Vec::with_capacity(steps.len());
+        let mut depth = 0;
+        let mut base_depth: Option<(ChunkId, u8)> = None;
+        for step in steps {
+            match *step {
+                Step::Literal { at, len } => {
+                    let start = usize::try_from(at - self.buffer_at).unwrap_or(usize::MAX);
+                    let bytes = buffer.get(start..start + len as usize).unwrap_or_default();
+                    let (segment, offset) = builders.append(bytes, dense);
+                    extents.push(Extent::Stored { segment, offset, len });
+                }
+                Step::Copy { from, len } => {
+                    let Some(parent) = &self.parent else { continue };
+                    for (base, offset, len) in parent.split(from, len) {
+                        let known = base_depth.filter(|(id, _)| *id == base).map(|(_, depth)| depth);
+                        let below = match known {
+                            Some(depth) => depth,
+                            None => builders.ground().store.depth(base)?,
+                        };
+                        base_depth = Some((base, below));
+                        depth = depth.max(below.saturating_add(1));
+                        extents.push(Extent::Copy { base, offset, len });
+                    }
+                }
+            }
+        }
+        if depth > DELTA_DEPTH {
+            (extents, depth) = (resolved(&extents, builders)?, 0);
+        }
+        let len = crate::codec::len_u32(cut.end - cut.start);
+        builders.record(cut.id, ChunkRecord { len, depth, extents })
+    }
+
+    /// Few new bytes among many old ones: worth a stronger compression, they are kept for long.
+    fn is_dense(&self) -> bool {
+        self.parent.is_some() && self.counts.literal_bytes * 4 < self.counts.bytes
+    }
+}
+
+/// The same bytes without bases: restore stays flat however long the chain of hours is.
+fn resolved(extents: &[Extent], builders: &Builders) -> Result<Vec<Extent>> {
+    let store = &builders.ground().store;
+    let mut out: Vec<Extent> = Vec::with_capacity(extents.len() * 4);
+    let mut spans = Vec::new();
+    for extent in extents {
+        match *extent {
+            Extent::Stored { segment, offset, len } => push_stored(&mut out, segment, offset, len),
+            Extent::Copy { base, offset, len } => {
+                spans.clear();
+                store.resolve(base, offset, len, &mut spans)?;
+                for span in &spans {
+                    push_stored(&mut out, span.segment, span.offset, span.len);
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn push_stored(out: &mut Vec<Extent>, segment: crate::segment::SegmentId, offset: u32, len: u32) {
+    if let Some(Extent::Stored { segment: last, offset: start, len: have }) = out.last_mut()
+        && *last == segment
+        && *start + *have == offset
+    {
+        *have += len;
+        return;
+    }
+    out.push(Extent::Stored { segment, offset, len });
+}
+
+fn literal_bytes(steps: &[Step]) -> u64 {
+    let literals = steps.iter().filter(|step| matches!(step, Step::Literal { .. }));
+    literals.map(|step| u64::from(step.len_bytes())).sum()
+}
+
+/// Moves a place in the buffer by what was taken off; answers whether it is still in the buffer.
+fn shift(at: &mut usize, by: usize) -> bool {
+    let left = at.checked_sub(by);
+    *at = left.unwrap_or(0);
+    left.is_some_and(|left| left > 0)
+}
