@@ -6,4 +6,6 @@
 pub mod id;
 pub mod limits;
 pub mod path;
+pub mod progress;
+pub mod retention;
 pub mod source;
