@@ -6,6 +6,7 @@
 //! repository lies), `repo`, then the operations.
 
 pub mod backend;
+pub mod backup;
 pub mod chunker;
 pub mod codec;
 pub mod compress;
@@ -17,8 +18,11 @@ pub mod index;
 pub mod limits;
 pub mod pack;
 pub mod path;
+pub mod progress;
 pub mod record;
 pub mod repo;
+pub mod restore;
+pub mod retention;
 pub mod segment;
 pub mod session;
 pub mod snapshot;

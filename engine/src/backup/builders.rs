@@ -19,7 +19,7 @@ use crate::tree::NodeSink;
 #[derive(Debug)]
 pub struct Ground {
     /// What was there before.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// What is added.
     pub writer: Writer,
     /// Chunks and nodes of this session, with the depth of their records.
@@ -90,7 +90,11 @@ impl Builders {
     /// Makes room for the new bytes of one chunk, so that they lie in one segment.
     pub fn reserve(&mut self, len: usize) -> Result<()> {
         let full = self.data.as_ref().is_some_and(|open| {
-            let max = if open.dense_bytes * 2 > open.raw.len() { SEGMENT_DELTA_BYTES } else { SEGMENT_WHOLE_BYTES };
+            let max = if open.dense_bytes * 2 > open.raw.len() {
+                SEGMENT_DELTA_BYTES
+            } else {
+                SEGMENT_WHOLE_BYTES
+            };
             !open.raw.is_empty() && open.raw.len() + len > max
         });
         if full { self.flush_data() } else { Ok(()) }
@@ -134,13 +138,21 @@ impl Builders {
     }
 
     fn flush_data(&mut self) -> Result<()> {
-        let Some(open) = self.data.take() else { return Ok(()) };
+        let Some(open) = self.data.take() else {
+            return Ok(());
+        };
         let dense = open.dense_bytes * 2 > open.raw.len();
-        self.seal(BoxKind::Data, if dense { LEVEL_DELTA } else { LEVEL_WHOLE }, open)
+        self.seal(
+            BoxKind::Data,
+            if dense { LEVEL_DELTA } else { LEVEL_WHOLE },
+            open,
+        )
     }
 
     fn seal(&self, kind: BoxKind, level: i32, open: OpenSegment) -> Result<()> {
-        self.ground.writer.seal_segment(kind, open.id, level, open.raw, &self.stored)
+        self.ground
+            .writer
+            .seal_segment(kind, open.id, level, open.raw, &self.stored)
     }
 
     fn flush_records(&mut self) -> Result<()> {
@@ -161,7 +173,10 @@ impl NodeSink for Builders {
         if self.ground.claim(id)? {
             return Ok(id);
         }
-        if self.nodes.as_ref().is_some_and(|open| open.raw.len() + bytes.len() > SEGMENT_DELTA_BYTES)
+        if self
+            .nodes
+            .as_ref()
+            .is_some_and(|open| open.raw.len() + bytes.len() > SEGMENT_DELTA_BYTES)
             && let Some(open) = self.nodes.take()
         {
             self.seal(BoxKind::Nodes, LEVEL_META, open)?;

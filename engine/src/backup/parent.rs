@@ -12,7 +12,7 @@ const BEHIND: u64 = PARENT_WINDOW_BYTES as u64 / 4;
 
 /// A stream as it was before.
 #[derive(Debug)]
-pub struct ParentStream {
+pub(super) struct ParentStream {
     chunks: Vec<(ChunkId, u32)>,
     starts: Vec<u64>,
     places: HashMap<ChunkId, usize>,
@@ -22,7 +22,7 @@ pub struct ParentStream {
 
 impl ParentStream {
     /// Takes the chunks in order.
-    pub fn new(chunks: Vec<(ChunkId, u32)>) -> Self {
+    pub(super) fn new(chunks: Vec<(ChunkId, u32)>) -> Self {
         let mut starts = Vec::with_capacity(chunks.len() + 1);
         let mut places = HashMap::with_capacity(chunks.len());
         let mut at = 0;
@@ -32,28 +32,37 @@ impl ParentStream {
             at += u64::from(*len);
         }
         starts.push(at);
-        Self { chunks, starts, places, window: Vec::new(), loaded: 0..0 }
+        Self {
+            chunks,
+            starts,
+            places,
+            window: Vec::new(),
+            loaded: 0..0,
+        }
     }
 
     /// Where a chunk ends in it.
-    pub fn end_of(&self, id: ChunkId) -> Option<u64> {
+    pub(super) fn end_of(&self, id: ChunkId) -> Option<u64> {
         let number = *self.places.get(&id)?;
         self.starts.get(number + 1).copied()
     }
 
     /// The window's bytes and the offset at which it begins.
-    pub fn window(&self) -> (&[u8], u64) {
+    pub(super) fn window(&self) -> (&[u8], u64) {
         (&self.window, self.start(self.loaded.start))
     }
 
     /// Length of the stream in bytes.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.starts.last().copied().unwrap_or(0)
     }
 
     /// The chunks that make a range, as (chunk, offset in it, length), in order.
-    pub fn split(&self, from: u64, len: u32) -> impl Iterator<Item = (ChunkId, u32, u32)> {
-        let mut number = self.starts.partition_point(|start| *start <= from).saturating_sub(1);
+    pub(super) fn split(&self, from: u64, len: u32) -> impl Iterator<Item = (ChunkId, u32, u32)> {
+        let mut number = self
+            .starts
+            .partition_point(|start| *start <= from)
+            .saturating_sub(1);
         let (mut at, end) = (from, from + u64::from(len));
         std::iter::from_fn(move || {
             if at >= end {
@@ -71,7 +80,7 @@ impl ParentStream {
 
     /// Moves the window so that it holds about `ahead` bytes behind `from` and some before it. Answers whether it could show more
     /// if it were asked for more.
-    pub fn show(&mut self, store: &Store, from: u64, ahead: u64) -> Result<bool> {
+    pub(super) fn show(&mut self, store: &Store, from: u64, ahead: u64) -> Result<bool> {
         let ahead = ahead.min(PARENT_WINDOW_BYTES as u64 - BEHIND);
         let least = self.chunk_at(from.saturating_sub(ahead.min(BEHIND)));
         let end = self.chunk_at((from + ahead).min(self.len()).saturating_sub(1)) + 1;
@@ -99,19 +108,28 @@ impl ParentStream {
         if self.window.len() as u64 + more <= PARENT_WINDOW_BYTES as u64 {
             return;
         }
-        let keep = self.chunk_at(from.saturating_sub(BEHIND)).clamp(self.loaded.start, self.loaded.end);
+        let keep = self
+            .chunk_at(from.saturating_sub(BEHIND))
+            .clamp(self.loaded.start, self.loaded.end);
         let dropped = self.start(keep) - self.start(self.loaded.start);
-        let dropped = usize::try_from(dropped).unwrap_or(usize::MAX).min(self.window.len());
+        let dropped = usize::try_from(dropped)
+            .unwrap_or(usize::MAX)
+            .min(self.window.len());
         self.window.drain(..dropped);
         self.loaded.start = keep;
     }
 
     fn start(&self, number: usize) -> u64 {
-        self.starts.get(number).copied().unwrap_or_else(|| self.len())
+        self.starts
+            .get(number)
+            .copied()
+            .unwrap_or_else(|| self.len())
     }
 
     fn chunk_at(&self, at: u64) -> usize {
-        self.starts.partition_point(|start| *start <= at).saturating_sub(1)
+        self.starts
+            .partition_point(|start| *start <= at)
+            .saturating_sub(1)
     }
 }
 

@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::id::ChunkId;
 use crate::limits::{BATCH_BYTES, DELTA_DEPTH, PARENT_WINDOW_BYTES, RECORD_KEY_BYTES};
 use crate::record::{ChunkRecord, Extent};
-use crate::repo::lock;
 use crate::source::Profile;
 use crate::tree::{ChunkList, ListEntry, write_list};
 
@@ -17,7 +16,7 @@ const FIRST_LOOK: u64 = 512 * 1024;
 
 /// How many bytes went which way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StreamCounts {
+pub(super) struct StreamCounts {
     /// All bytes of the stream.
     pub bytes: u64,
     /// Bytes in chunks that were not there.
@@ -28,9 +27,8 @@ pub struct StreamCounts {
 
 /// A stream in the making.
 #[derive(Debug)]
-pub struct StreamEncoder {
+pub(super) struct StreamEncoder {
     chunker: Chunker,
-    profile: Profile,
     buffer: Vec<u8>,
     buffer_at: u64,
     boundaries: Vec<usize>,
@@ -52,10 +50,9 @@ struct Cut {
 
 impl StreamEncoder {
     /// Starts a stream; `parent` is its earlier capture, if its bytes are at hand.
-    pub fn new(seed: u64, profile: Profile, parent: Option<ParentStream>) -> Self {
+    pub(super) fn new(seed: u64, profile: Profile, parent: Option<ParentStream>) -> Self {
         Self {
             chunker: Chunker::new(ChunkSizes::STANDARD, seed, profile),
-            profile,
             buffer: Vec::new(),
             buffer_at: 0,
             boundaries: vec![],
@@ -70,14 +67,14 @@ impl StreamEncoder {
 
     /// Starts with a buffer that an earlier stream has left: no new allocation for every small file.
     #[must_use]
-    pub fn with_buffer(mut self, mut buffer: Vec<u8>) -> Self {
+    pub(super) fn with_buffer(mut self, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         self.buffer = buffer;
         self
     }
 
     /// Takes bytes.
-    pub fn write(&mut self, mut bytes: &[u8], builders: &mut Builders) -> Result<()> {
+    pub(super) fn write(&mut self, mut bytes: &[u8], builders: &mut Builders) -> Result<()> {
         self.counts.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BATCH_BYTES));
@@ -91,7 +88,12 @@ impl StreamEncoder {
     }
 
     /// Takes one record: no cut falls inside it unless it is longer than a chunk can be.
-    pub fn record(&mut self, key: &[u8], bytes: &[u8], builders: &mut Builders) -> Result<()> {
+    pub(super) fn record(
+        &mut self,
+        key: &[u8],
+        bytes: &[u8],
+        builders: &mut Builders,
+    ) -> Result<()> {
         self.counts.bytes += bytes.len() as u64;
         if !key.is_empty() {
             let key = key.get(..RECORD_KEY_BYTES).unwrap_or(key);
@@ -106,9 +108,13 @@ impl StreamEncoder {
     }
 
     /// Ends the stream; answers its chunks, its counts, and the buffer for the next one.
-    pub fn finish(mut self, builders: &mut Builders) -> Result<(ChunkList, StreamCounts, Vec<u8>)> {
+    pub(super) fn finish(
+        mut self,
+        builders: &mut Builders,
+    ) -> Result<(ChunkList, StreamCounts, Vec<u8>)> {
         self.process(true, builders)?;
-        let keyed = !self.entries.is_empty() && self.entries.iter().all(|entry| entry.keys.is_some());
+        let keyed =
+            !self.entries.is_empty() && self.entries.iter().all(|entry| entry.keys.is_some());
         if !keyed {
             self.entries.iter_mut().for_each(|entry| entry.keys = None);
         }
@@ -120,14 +126,19 @@ impl StreamEncoder {
     /// Takes as many whole chunks off the buffer as there are.
     fn process(&mut self, last: bool, builders: &mut Builders) -> Result<()> {
         let mut ends = Vec::new();
-        self.chunker.cut(&self.buffer, &self.boundaries, last, &mut ends);
+        self.chunker
+            .cut(&self.buffer, &self.boundaries, last, &mut ends);
         let buffer = std::mem::take(&mut self.buffer);
         let root = builders.ground().store.repo().root();
         let mut cuts = Vec::with_capacity(ends.len());
         let mut start = 0;
         for end in &ends {
             let id = root.chunk_id(buffer.get(start..*end).unwrap_or_default());
-            cuts.push(Cut { id, start, end: *end });
+            cuts.push(Cut {
+                id,
+                start,
+                end: *end,
+            });
             start = *end;
         }
         let done = self.place(&buffer, &cuts, builders);
@@ -136,8 +147,25 @@ impl StreamEncoder {
         self.buffer.drain(..start);
         self.buffer_at += start as u64;
         self.boundaries.retain_mut(|end| shift(end, start));
-        self.keys.retain_mut(|(at, _)| *at >= start && shift(at, start) | true);
+        self.take_keys_off(start);
         Ok(())
+    }
+
+    /// The key of a record that goes on into the rest of the buffer is kept for the chunks that it still fills.
+    fn take_keys_off(&mut self, start: usize) {
+        let gone = self.keys.partition_point(|(at, _)| *at < start);
+        let cut_through = self.boundaries.first().is_none_or(|end| *end > 0) && start > 0;
+        let open = self
+            .keys
+            .get(gone.wrapping_sub(1))
+            .filter(|_| cut_through)
+            .cloned();
+        self.keys.drain(..gone);
+        self.keys.iter_mut().for_each(|(at, _)| *at -= start);
+        let starts_here = self.keys.first().is_some_and(|(at, _)| *at == 0);
+        if let Some((_, key)) = open.filter(|_| !starts_here) {
+            self.keys.insert(0, (0, key));
+        }
     }
 
     /// Looks every chunk up; runs of unknown ones are told as deltas together.
@@ -146,10 +174,18 @@ impl StreamEncoder {
         for cut in cuts {
             let len = cut.end - cut.start;
             let keys = self.keys_of(*cut);
-            self.entries.push(ListEntry { id: cut.id, len: len as u64, keys });
+            self.entries.push(ListEntry {
+                id: cut.id,
+                len: len as u64,
+                keys,
+            });
             if builders.ground().claim(cut.id)? {
                 self.write_run(buffer, &std::mem::take(&mut run), builders)?;
-                if let Some(end) = self.parent.as_ref().and_then(|parent| parent.end_of(cut.id)) {
+                if let Some(end) = self
+                    .parent
+                    .as_ref()
+                    .and_then(|parent| parent.end_of(cut.id))
+                {
                     self.walk = end;
                 }
             } else {
@@ -170,7 +206,9 @@ impl StreamEncoder {
     }
 
     fn write_run(&mut self, buffer: &[u8], run: &[Cut], builders: &mut Builders) -> Result<()> {
-        let Some((first, last)) = run.first().zip(run.last()) else { return Ok(()) };
+        let Some((first, last)) = run.first().zip(run.last()) else {
+            return Ok(());
+        };
         let bytes = buffer.get(first.start..last.end).unwrap_or_default();
         let at = self.buffer_at + first.start as u64;
         if self.parent.is_none() {
@@ -180,7 +218,9 @@ impl StreamEncoder {
             return Ok(());
         }
         let steps = self.align(bytes, at, builders)?;
-        let lengths = run.iter().map(|cut| crate::codec::len_u32(cut.end - cut.start));
+        let lengths = run
+            .iter()
+            .map(|cut| crate::codec::len_u32(cut.end - cut.start));
         let pieces: Vec<_> = cut_steps(&steps, lengths).collect();
         for (cut, steps) in run.iter().zip(pieces) {
             self.write_delta(buffer, *cut, &steps, builders)?;
@@ -191,7 +231,9 @@ impl StreamEncoder {
     /// Tells a run by its parent: by what lies near first, by the whole window if that says little.
     fn align(&mut self, bytes: &[u8], at: u64, builders: &Builders) -> Result<Vec<Step>> {
         let store = &builders.ground().store;
-        let Some(parent) = &mut self.parent else { return Ok(vec![]) };
+        let Some(parent) = &mut self.parent else {
+            return Ok(vec![]);
+        };
         let looks = [bytes.len() as u64 + FIRST_LOOK, PARENT_WINDOW_BYTES as u64];
         let mut steps = Vec::new();
         let mut walk = self.walk;
@@ -199,7 +241,9 @@ impl StreamEncoder {
             let more = parent.show(store, self.walk, look)?;
             let (window, window_at) = parent.window();
             steps.clear();
-            walk = self.aligner.align(bytes, at, window, window_at, self.walk, &mut steps);
+            walk = self
+                .aligner
+                .align(bytes, at, window, window_at, self.walk, &mut steps);
             if !more || literal_bytes(&steps) * 8 <= bytes.len() as u64 {
                 break;
             }
@@ -218,7 +262,13 @@ impl StreamEncoder {
         builders.record(cut.id, ChunkRecord::whole(segment, offset, len))
     }
 
-    fn write_delta(&mut self, buffer: &[u8], cut: Cut, steps: &[Step], builders: &mut Builders) -> Result<()> {
+    fn write_delta(
+        &mut self,
+        buffer: &[u8],
+        cut: Cut,
+        steps: &[Step],
+        builders: &mut Builders,
+    ) -> Result<()> {
         let literals = literal_bytes(steps);
         if literals * 2 > (cut.end - cut.start) as u64 || self.parent.is_none() {
             return self.write_whole(buffer, cut, builders);
@@ -235,12 +285,18 @@ impl StreamEncoder {
                     let start = usize::try_from(at - self.buffer_at).unwrap_or(usize::MAX);
                     let bytes = buffer.get(start..start + len as usize).unwrap_or_default();
                     let (segment, offset) = builders.append(bytes, dense);
-                    extents.push(Extent::Stored { segment, offset, len });
+                    extents.push(Extent::Stored {
+                        segment,
+                        offset,
+                        len,
+                    });
                 }
                 Step::Copy { from, len } => {
                     let Some(parent) = &self.parent else { continue };
                     for (base, offset, len) in parent.split(from, len) {
-                        let known = base_depth.filter(|(id, _)| *id == base).map(|(_, depth)| depth);
+                        let known = base_depth
+                            .filter(|(id, _)| *id == base)
+                            .map(|(_, depth)| depth);
                         let below = match known {
                             Some(depth) => depth,
                             None => builders.ground().store.depth(base)?,
@@ -256,7 +312,14 @@ impl StreamEncoder {
             (extents, depth) = (resolved(&extents, builders)?, 0);
         }
         let len = crate::codec::len_u32(cut.end - cut.start);
-        builders.record(cut.id, ChunkRecord { len, depth, extents })
+        builders.record(
+            cut.id,
+            ChunkRecord {
+                len,
+                depth,
+                extents,
+            },
+        )
     }
 
     /// Few new bytes among many old ones: worth a stronger compression, they are kept for long.
@@ -272,7 +335,11 @@ fn resolved(extents: &[Extent], builders: &Builders) -> Result<Vec<Extent>> {
     let mut spans = Vec::new();
     for extent in extents {
         match *extent {
-            Extent::Stored { segment, offset, len } => push_stored(&mut out, segment, offset, len),
+            Extent::Stored {
+                segment,
+                offset,
+                len,
+            } => push_stored(&mut out, segment, offset, len),
             Extent::Copy { base, offset, len } => {
                 spans.clear();
                 store.resolve(base, offset, len, &mut spans)?;
@@ -286,18 +353,28 @@ fn resolved(extents: &[Extent], builders: &Builders) -> Result<Vec<Extent>> {
 }
 
 fn push_stored(out: &mut Vec<Extent>, segment: crate::segment::SegmentId, offset: u32, len: u32) {
-    if let Some(Extent::Stored { segment: last, offset: start, len: have }) = out.last_mut()
+    if let Some(Extent::Stored {
+        segment: last,
+        offset: start,
+        len: have,
+    }) = out.last_mut()
         && *last == segment
         && *start + *have == offset
     {
         *have += len;
         return;
     }
-    out.push(Extent::Stored { segment, offset, len });
+    out.push(Extent::Stored {
+        segment,
+        offset,
+        len,
+    });
 }
 
 fn literal_bytes(steps: &[Step]) -> u64 {
-    let literals = steps.iter().filter(|step| matches!(step, Step::Literal { .. }));
+    let literals = steps
+        .iter()
+        .filter(|step| matches!(step, Step::Literal { .. }));
     literals.map(|step| u64::from(step.len_bytes())).sum()
 }
 

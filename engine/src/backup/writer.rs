@@ -44,6 +44,7 @@ struct Shared {
     put: Mutex<Put>,
     failure: Mutex<Option<Error>>,
     stop: AtomicBool,
+    discard: bool,
 }
 
 /// Packs whose PUT was answered.
@@ -67,7 +68,14 @@ struct Job {
 
 impl Writer {
     /// Starts the workers of a session. `parallel`: how many workers; `uploads`: packs put at once.
-    pub fn start(repo: &Repo, session: SessionId, parallel: usize, uploads: usize) -> Self {
+    /// `discard`: everything is done but the putting, for a dry run.
+    pub fn start(
+        repo: &Repo,
+        session: SessionId,
+        parallel: usize,
+        uploads: usize,
+        discard: bool,
+    ) -> Self {
         let key = SessionKey::generate(repo.root(), repo.id(), session);
         let (upload_sender, upload_receiver) = bounded::<FinishedPack>(0);
         let shared = Arc::new(Shared {
@@ -80,6 +88,7 @@ impl Writer {
             put: Mutex::default(),
             failure: Mutex::default(),
             stop: AtomicBool::new(false),
+            discard,
         });
         let (sender, receiver) = bounded::<Job>(parallel.max(1));
         let workers = (0..parallel.max(1)).map(|_| {
@@ -91,7 +100,12 @@ impl Writer {
             std::thread::spawn(move || upload_packs(&shared, &receiver))
         });
         let (workers, uploaders) = (workers.collect(), uploaders.collect());
-        Self { shared, jobs: Some(sender), workers, uploaders }
+        Self {
+            shared,
+            jobs: Some(sender),
+            workers,
+            uploaders,
+        }
     }
 
     /// The session.
@@ -101,7 +115,10 @@ impl Writer {
 
     /// Names the next segment.
     pub fn next_segment(&self) -> SegmentId {
-        SegmentId { session: self.session(), counter: self.shared.next_counter() }
+        SegmentId {
+            session: self.session(),
+            counter: self.shared.next_counter(),
+        }
     }
 
     /// Hands plaintext over to be sealed under the counter of its segment. Waits while the workers are busy.
@@ -115,7 +132,14 @@ impl Writer {
         stored: &Arc<AtomicU64>,
     ) -> Result<()> {
         let stored = Arc::clone(stored);
-        self.send(Job { kind, counter: segment.counter, level, raw, chunks: vec![], stored })
+        self.send(Job {
+            kind,
+            counter: segment.counter,
+            level,
+            raw,
+            chunks: vec![],
+            stored,
+        })
     }
 
     /// Hands an encoded block of records over to be sealed.
@@ -127,7 +151,14 @@ impl Writer {
     ) -> Result<()> {
         let (kind, level) = (BoxKind::Records, crate::compress::LEVEL_META);
         let (counter, stored) = (self.shared.next_counter(), Arc::clone(stored));
-        self.send(Job { kind, counter, level, raw, chunks, stored })
+        self.send(Job {
+            kind,
+            counter,
+            level,
+            raw,
+            chunks,
+            stored,
+        })
     }
 
     /// Puts a box that is sealed already into a pack of this session: prune moves segments without opening them.
@@ -139,8 +170,15 @@ impl Writer {
 
     fn send(&self, job: Job) -> Result<()> {
         self.shared.check()?;
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        if sent { self.shared.check() } else { Err(self.shared.take_failure()) }
+        let sent = self
+            .jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(job).is_ok());
+        if sent {
+            self.shared.check()
+        } else {
+            Err(self.shared.take_failure())
+        }
     }
 
     /// Puts what is left and names it in an index segment. Answers the bytes stored, all packs and index segments together.
@@ -157,7 +195,9 @@ impl Writer {
         self.jobs = None;
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
-                self.shared.fail(Error::Refused { what: "a sealing thread died".into() });
+                self.shared.fail(Error::Refused {
+                    what: "a sealing thread died".into(),
+                });
             }
         }
     }
@@ -166,7 +206,9 @@ impl Writer {
         *lock(&self.shared.uploads) = None;
         for uploader in self.uploaders.drain(..) {
             if uploader.join().is_err() {
-                self.shared.fail(Error::Refused { what: "an uploading thread died".into() });
+                self.shared.fail(Error::Refused {
+                    what: "an uploading thread died".into(),
+                });
             }
         }
     }
@@ -192,7 +234,11 @@ impl Shared {
     }
 
     fn check(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(self.take_failure()) } else { Ok(()) }
+        if self.stop.load(Ordering::Relaxed) {
+            Err(self.take_failure())
+        } else {
+            Ok(())
+        }
     }
 
     /// The first failure once; afterwards only that it was stopped.
@@ -233,7 +279,7 @@ impl Shared {
 
     fn put(&self, mut pack: FinishedPack) -> Result<()> {
         let mut tries = 0;
-        loop {
+        while !self.discard {
             let key = ObjectKey::pack(pack.name);
             let pieces: Vec<&[u8]> = pack.pieces.iter().map(Vec::as_slice).collect();
             match self.repo.backend().put_new(&key, &pieces) {
@@ -248,15 +294,30 @@ impl Shared {
             }
             self.check()?;
         }
-        let FinishedPack { name, size_bytes, keys, footer, pieces } = pack;
+        let FinishedPack {
+            name,
+            size_bytes,
+            keys,
+            footer,
+            pieces,
+        } = pack;
         drop(pieces);
         let mut put = lock(&self.put);
-        put.packs.push(IndexedPack { name, size_bytes, keys, footer });
+        put.packs.push(IndexedPack {
+            name,
+            size_bytes,
+            keys,
+            footer,
+        });
         put.bytes_since_index += size_bytes;
         put.stored_bytes += size_bytes;
         let checkpoint = put.bytes_since_index >= CHECKPOINT_BYTES;
         drop(put);
-        if checkpoint { self.write_index() } else { Ok(()) }
+        if checkpoint {
+            self.write_index()
+        } else {
+            Ok(())
+        }
     }
 
     /// Names every pack whose PUT was answered and that no index segment of this session names yet.
@@ -266,7 +327,7 @@ impl Shared {
             put.bytes_since_index = 0;
             std::mem::take(&mut put.packs)
         };
-        if packs.is_empty() {
+        if packs.is_empty() || self.discard {
             return Ok(());
         }
         let bytes = index::format::seal(&self.key, self.repo.id(), self.next_counter(), &packs);
@@ -296,9 +357,15 @@ fn seal_jobs(shared: &Shared, jobs: &Receiver<Job>) {
         if shared.stop.load(Ordering::Relaxed) {
             continue;
         }
-        let Job { kind, counter, level, raw, chunks, stored } = job;
-        let (header, bytes) =
-            seal_box(&shared.key, shared.repo.id(), kind, counter, level, &raw);
+        let Job {
+            kind,
+            counter,
+            level,
+            raw,
+            chunks,
+            stored,
+        } = job;
+        let (header, bytes) = seal_box(&shared.key, shared.repo.id(), kind, counter, level, &raw);
         drop(raw);
         stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         shared.add(header, bytes, shared.key.wrapped(), chunks);

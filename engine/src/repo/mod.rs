@@ -7,10 +7,15 @@ mod lru;
 mod open;
 mod small;
 mod store;
+mod walk;
 
 pub use init::{InitOptions, init};
 pub use open::{config_of, open};
-pub use store::{Span, Store};
+pub use store::{Span, Store, Usable, read_footer};
+pub use walk::{FolderWalk, find};
+
+pub(crate) use lru::lock;
+pub(crate) use small::is_unanswered;
 
 use std::sync::Arc;
 

@@ -117,6 +117,11 @@ impl Store {
         Ok(self.usable_record(&self.state(), id, 0)?.is_some())
     }
 
+    /// Whether chunks can be read without going far: a folder of this machine, or all of it in the cache.
+    pub fn is_at_hand(&self, _chunks: &[(ChunkId, u32)]) -> Result<bool> {
+        Ok(self.repo.backend().is_local())
+    }
+
     /// Depth of a chunk's record.
     pub fn depth(&self, id: ChunkId) -> Result<u8> {
         let state = self.state();

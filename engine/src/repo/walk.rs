@@ -1,0 +1,227 @@
+//! Reading trees: folders, lists, one entry by its path. Bounded in depth and checked against the sizes that were recorded.
+
+use std::sync::Arc;
+
+use super::Store;
+use crate::codec::FormatError;
+use crate::error::{Error, Result};
+use crate::id::ChunkId;
+use crate::limits;
+use crate::path::RepoPath;
+use crate::tree::{Body, ChunkList, Content, Entry, Node};
+
+impl Store {
+    /// All entries of a folder, sorted by name.
+    pub fn folder(&self, root: ChunkId) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        self.folder_into(root, None, &mut entries)?;
+        let sorted = entries.is_sorted_by(|a, b| a.name < b.name);
+        if !sorted {
+            return Err(damaged(root, "its entries are not sorted"));
+        }
+        Ok(entries)
+    }
+
+    fn folder_into(&self, id: ChunkId, level: Option<u8>, out: &mut Vec<Entry>) -> Result<()> {
+        match self.read_node(id)? {
+            Node::Folder(entries) if level.is_none_or(|level| level == 0) => out.extend(entries),
+            Node::FolderIndex {
+                level: own,
+                children,
+            } if own > 0 && level.is_none_or(|level| level == own) => {
+                for child in children {
+                    self.folder_into(child, Some(own - 1), out)?;
+                }
+            }
+            _ => {
+                return Err(damaged(
+                    id,
+                    "it is not the node of a folder that should be there",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// All chunks of a content, in order, with their lengths.
+    pub fn chunks(&self, content: &Content) -> Result<Vec<(ChunkId, u32)>> {
+        let mut chunks = Vec::new();
+        match &content.chunks {
+            ChunkList::Inline(inline) => chunks.extend(inline),
+            ChunkList::Node(root) => {
+                self.list_into(
+                    *root,
+                    None,
+                    &mut |id, len| chunks.push((id, len)),
+                    &mut |_| {},
+                )?;
+                let sum: u64 = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+                if sum != content.size_bytes {
+                    return Err(damaged(
+                        *root,
+                        "its chunks do not sum up to the size of the content",
+                    ));
+                }
+            }
+        }
+        Ok(chunks)
+    }
+
+    /// Visits the chunks and the nodes of a list.
+    pub fn visit_list(
+        &self,
+        root: ChunkId,
+        chunk: &mut dyn FnMut(ChunkId, u32),
+        node: &mut dyn FnMut(ChunkId),
+    ) -> Result<()> {
+        self.list_into(root, None, chunk, node)
+    }
+
+    fn list_into(
+        &self,
+        id: ChunkId,
+        level: Option<u8>,
+        chunk: &mut dyn FnMut(ChunkId, u32),
+        node: &mut dyn FnMut(ChunkId),
+    ) -> Result<()> {
+        node(id);
+        let Node::List {
+            level: own,
+            entries,
+        } = self.read_node(id)?
+        else {
+            return Err(damaged(id, "it is not the node of a list"));
+        };
+        if level.is_some_and(|level| level != own) {
+            return Err(damaged(id, "it stands on the wrong level"));
+        }
+        for entry in entries {
+            if own == 0 {
+                chunk(entry.id, u32::try_from(entry.len).unwrap_or(u32::MAX));
+            } else {
+                self.list_into(entry.id, Some(own - 1), chunk, node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One entry by its path below a root folder; none if there is none.
+    pub fn lookup(&self, root: ChunkId, path: &RepoPath) -> Result<Option<Entry>> {
+        let mut folder = root;
+        let mut found = None;
+        for component in path.components() {
+            if let Some(Entry {
+                body: Body::Dir(below),
+                ..
+            }) = &found
+            {
+                folder = *below;
+            } else if found.is_some() {
+                return Ok(None);
+            }
+            let entries = self.folder(folder)?;
+            let at = entries.binary_search_by(|entry| entry.name.as_slice().cmp(component));
+            match at.ok().and_then(|at| entries.into_iter().nth(at)) {
+                Some(entry) => found = Some(entry),
+                None => return Ok(None),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Visits every entry below a folder with its full path, a folder before what is in it.
+    pub fn walk(
+        &self,
+        root: ChunkId,
+        base: &RepoPath,
+        visit: &mut dyn FnMut(&RepoPath, &Entry) -> Result<()>,
+    ) -> Result<()> {
+        self.walk_at(root, base, limits::FOLDER_DEPTH_MAX, visit)
+    }
+
+    fn walk_at(
+        &self,
+        root: ChunkId,
+        base: &RepoPath,
+        depth_left: usize,
+        visit: &mut dyn FnMut(&RepoPath, &Entry) -> Result<()>,
+    ) -> Result<()> {
+        let depth = depth_left
+            .checked_sub(1)
+            .ok_or_else(|| damaged(root, "folders are nested too deep"))?;
+        for entry in self.folder(root)? {
+            let path = base.join(&entry.name);
+            let path = path.map_err(|error| damaged(root, &error.to_string()))?;
+            visit(&path, &entry)?;
+            if let Body::Dir(below) = entry.body {
+                self.walk_at(below, &path, depth, visit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks entries up one after another; keeps the folders of the last path open.
+#[derive(Debug)]
+pub struct FolderWalk {
+    store: Arc<Store>,
+    root: ChunkId,
+    open: Vec<(RepoPath, Arc<Vec<Entry>>)>,
+}
+
+impl FolderWalk {
+    /// Starts at a root folder.
+    pub fn new(store: Arc<Store>, root: ChunkId) -> Self {
+        Self {
+            store,
+            root,
+            open: vec![],
+        }
+    }
+
+    /// The entries of a folder by its path; none if it is not there or no folder.
+    pub fn folder(&mut self, path: &RepoPath) -> Result<Option<Arc<Vec<Entry>>>> {
+        while self
+            .open
+            .last()
+            .is_some_and(|(open, _)| !path.starts_with(open))
+        {
+            self.open.pop();
+        }
+        if let Some((open, entries)) = self.open.last()
+            && open == path
+        {
+            return Ok(Some(Arc::clone(entries)));
+        }
+        let root = match path.parent() {
+            None => self.root,
+            Some(parent) => {
+                let Some(entries) = self.folder(&parent)? else {
+                    return Ok(None);
+                };
+                match path.name().and_then(|name| find(&entries, name)) {
+                    Some(Entry {
+                        body: Body::Dir(root),
+                        ..
+                    }) => *root,
+                    _ => return Ok(None),
+                }
+            }
+        };
+        let entries = Arc::new(self.store.folder(root)?);
+        self.open.push((path.clone(), Arc::clone(&entries)));
+        Ok(Some(entries))
+    }
+}
+
+/// An entry of a sorted folder by its name.
+pub fn find<'a>(entries: &'a [Entry], name: &[u8]) -> Option<&'a Entry> {
+    let at = entries
+        .binary_search_by(|entry| entry.name.as_slice().cmp(name))
+        .ok()?;
+    entries.get(at)
+}
+
+fn damaged(id: ChunkId, problem: &str) -> Error {
+    Error::corrupt(format!("node {id}"))(FormatError::new("node", problem))
+}

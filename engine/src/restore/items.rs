@@ -1,0 +1,248 @@
+//! One capture read back: what a rebuild and an export see of a repository.
+
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+
+use crate::backup::{Cancel, pass, unwrap_engine};
+use crate::error::{Error, Result};
+use crate::id::ChunkId;
+use crate::path::RepoPath;
+use crate::repo::Store;
+use crate::snapshot::{SnapshotSource, SourceDetails};
+use crate::source::{CaptureReport, ItemInfo, Items, OpenFacts, SourceError, SourceErrorKind};
+use crate::tree::{Body, Content};
+
+/// Bytes of content that one thread reads at a time.
+const GROUP_BYTES: u64 = 2 * 1024 * 1024;
+
+/// The items of one source of one snapshot.
+#[derive(Debug, Clone)]
+pub struct CapturedItems {
+    store: Arc<Store>,
+    root: ChunkId,
+    details: Arc<SourceDetails>,
+    parallel: usize,
+    cancel: Cancel,
+}
+
+impl CapturedItems {
+    /// Opens one capture. `parallel`: threads that read one large content.
+    pub fn open(
+        store: &Arc<Store>,
+        source: &SnapshotSource,
+        parallel: usize,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let root = source.root.ok_or_else(|| Error::NotFound {
+            what: format!("source {} was not captured in this snapshot", source.name),
+        })?;
+        let details = match source.details {
+            None => SourceDetails::default(),
+            Some(id) => {
+                let json = store.read_node_bytes(id)?;
+                serde_json::from_slice(&json).map_err(|error| {
+                    let error = crate::codec::FormatError::new("source details", error.to_string());
+                    Error::corrupt(format!("node {id}"))(error)
+                })?
+            }
+        };
+        let details = Arc::new(details);
+        Ok(Self {
+            store: Arc::clone(store),
+            root,
+            details,
+            parallel,
+            cancel: cancel.clone(),
+        })
+    }
+
+    /// The root folder's node.
+    pub fn root(&self) -> ChunkId {
+        self.root
+    }
+
+    /// The store it is read from.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    fn content(&self, path: &RepoPath) -> Result<Content> {
+        match self.store.lookup(self.root, path)?.map(|entry| entry.body) {
+            Some(Body::File(content)) => Ok(content),
+            Some(_) => Err(Error::NotFound {
+                what: format!("{path} has no content"),
+            }),
+            None => Err(Error::NotFound {
+                what: format!("the capture holds no item {path}"),
+            }),
+        }
+    }
+
+    fn read_content(
+        &self,
+        content: &Content,
+        offset: u64,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let mut chunks = self.store.chunks(content).map_err(pass)?;
+        let mut skip = offset;
+        let whole = chunks.iter().take_while(|(_, len)| {
+            let before = skip >= u64::from(*len);
+            skip -= if before { u64::from(*len) } else { 0 };
+            before
+        });
+        let whole = whole.count();
+        chunks.drain(..whole);
+        let mut trimmed = |bytes: &[u8]| {
+            let cut = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+            skip -= cut as u64;
+            take(bytes.get(cut..).unwrap_or_default())
+        };
+        let size: u64 = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+        if size <= 2 * GROUP_BYTES || self.parallel < 2 {
+            return self.read_here(&chunks, &mut trimmed);
+        }
+        self.read_ahead(&groups(&chunks), &mut trimmed)
+    }
+
+    fn read_here(
+        &self,
+        chunks: &[(ChunkId, u32)],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let mut buffer = Vec::new();
+        for (id, len) in chunks {
+            self.cancel.check().map_err(pass)?;
+            buffer.clear();
+            self.store
+                .read_chunk(*id, *len, &mut buffer)
+                .map_err(pass)?;
+            take(&buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Threads read groups of chunks ahead; they are handed over in order.
+    fn read_ahead(
+        &self,
+        groups: &[&[(ChunkId, u32)]],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        std::thread::scope(|scope| {
+            let lanes: Vec<_> = (0..self.parallel)
+                .map(|lane| {
+                    let (sender, receiver) = bounded::<Result<Vec<u8>>>(1);
+                    let mine = groups.iter().skip(lane).step_by(self.parallel);
+                    scope.spawn(move || {
+                        for group in mine {
+                            let read = self.read_group(group);
+                            let failed = read.is_err();
+                            if sender.send(read).is_err() || failed {
+                                break;
+                            }
+                        }
+                    });
+                    receiver
+                })
+                .collect();
+            for lane in lanes.iter().cycle().take(groups.len()) {
+                let group = lane.recv().map_err(|_| pass(Error::Cancelled))?;
+                take(&group.map_err(pass)?)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read_group(&self, group: &[(ChunkId, u32)]) -> Result<Vec<u8>> {
+        self.cancel.check()?;
+        let size: usize = group.iter().map(|(_, len)| *len as usize).sum();
+        let mut bytes = Vec::with_capacity(size);
+        for (id, len) in group {
+            self.store.read_chunk(*id, *len, &mut bytes)?;
+        }
+        Ok(bytes)
+    }
+}
+
+fn groups(chunks: &[(ChunkId, u32)]) -> Vec<&[(ChunkId, u32)]> {
+    let mut groups = Vec::new();
+    let mut rest = chunks;
+    while !rest.is_empty() {
+        let mut size = 0;
+        let count = rest.iter().take_while(|(_, len)| {
+            let fits = size == 0 || size + u64::from(*len) <= GROUP_BYTES;
+            size += u64::from(*len);
+            fits
+        });
+        let (group, tail) = rest.split_at(count.count().max(1));
+        groups.push(group);
+        rest = tail;
+    }
+    groups
+}
+
+impl Items for CapturedItems {
+    fn open_facts(&self) -> &OpenFacts {
+        &self.details.open
+    }
+
+    fn report(&self) -> &CaptureReport {
+        &self.details.report
+    }
+
+    fn walk(
+        &self,
+        visit: &mut dyn FnMut(ItemInfo) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let mut failure = None;
+        let walked = self
+            .store
+            .walk(self.root, &RepoPath::root(), &mut |path, entry| {
+                self.cancel.check()?;
+                visit(entry.info(path.clone())).map_err(|error| {
+                    failure = Some(error);
+                    Error::Cancelled
+                })
+            });
+        match failure {
+            Some(error) => Err(error),
+            None => walked.map_err(pass),
+        }
+    }
+
+    fn get(&self, path: &RepoPath) -> Result<Option<ItemInfo>, SourceError> {
+        let entry = self.store.lookup(self.root, path).map_err(pass)?;
+        Ok(entry.map(|entry| entry.info(path.clone())))
+    }
+
+    fn read(
+        &self,
+        path: &RepoPath,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        self.read_from(path, 0, take)
+    }
+
+    fn read_from(
+        &self,
+        path: &RepoPath,
+        offset: u64,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let content = self.content(path).map_err(|error| match error {
+            Error::NotFound { what } => SourceError::new(SourceErrorKind::Missing, what),
+            other => pass(other),
+        })?;
+        self.read_content(&content, offset, take)
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.is_set()
+    }
+}
+
+/// Takes the engine's own error out of what a target or export has passed on.
+pub fn source_failed(name: &str, error: SourceError) -> Error {
+    unwrap_engine(name, error)
+}
