@@ -24,6 +24,8 @@ pub enum BackendErrorKind {
     Truncated,
     /// The file system is mounted read-only.
     ReadOnly,
+    /// Something else lies where a repository is to be made.
+    Occupied,
     /// The store or the address cannot do what a repository needs.
     Unsupported,
     /// Anything else.
@@ -41,6 +43,7 @@ impl BackendErrorKind {
             Self::NoSpace => "no space is left",
             Self::Truncated => "it is shorter than what was asked for",
             Self::ReadOnly => "the file system is read-only",
+            Self::Occupied => "something else lies there",
             Self::Unsupported => "this is not supported",
             Self::Other => "the store failed",
         }

@@ -3,13 +3,22 @@
 //! A backend writes what does not exist yet, reads, lists and deletes; it never overwrites. It sees sealed bytes only
 //! and knows nothing of what they mean. Which names there are is decided in `key`, and nowhere else.
 
+pub mod address;
+pub mod credentials;
 pub mod error;
+pub mod foreign;
 pub mod key;
+pub mod local;
 pub mod memory;
+pub mod opendal;
+pub mod probe;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
+pub use address::{AddressError, RepositoryAddress};
+pub use credentials::Credentials;
 pub use error::{BackendError, BackendErrorKind};
 pub use key::{ObjectKey, ObjectKind, PackClass, PackName};
 
@@ -82,6 +91,34 @@ pub struct ObjectStat {
     pub size_bytes: u64,
     /// When it was stored, by the store's own clock, in nanoseconds since 1970 UTC.
     pub stored_at_ns: Option<i64>,
+}
+
+/// Opens the place that an address names. Says nothing of whether a repository lies there, and writes nothing.
+pub fn open_backend(
+    address: &RepositoryAddress,
+    credentials: &Credentials,
+) -> Result<Arc<dyn Backend>, BackendError> {
+    Ok(match address {
+        RepositoryAddress::Folder(path) => Arc::new(local::LocalBackend::open(path)?),
+        RepositoryAddress::Memory => Arc::new(opendal::OpendalBackend::memory()?),
+        RepositoryAddress::Remote(remote) => {
+            Arc::new(opendal::OpendalBackend::open(remote, credentials)?)
+        }
+    })
+}
+
+/// Makes ready the place that an address names, for a new repository. A folder is made, and must be empty; whether a
+/// remote place is free, `foreign::survey` says.
+pub fn create_backend(
+    address: &RepositoryAddress,
+    credentials: &Credentials,
+) -> Result<Arc<dyn Backend>, BackendError> {
+    match address {
+        RepositoryAddress::Folder(path) => Ok(Arc::new(local::LocalBackend::create(path)?)),
+        RepositoryAddress::Memory | RepositoryAddress::Remote(_) => {
+            open_backend(address, credentials)
+        }
+    }
 }
 
 /// Length of a body given in pieces.
