@@ -1,0 +1,88 @@
+//! `check`: verifies the repository.
+
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::size::Size;
+
+const EXAMPLES: &str = "\
+Examples:
+  keepstone check
+  keepstone check --read-data
+  keepstone check --read-data-subset 1/7    the first of seven parts; 2/7 on the next day
+  keepstone check --read-data-subset 5%     so much, chosen at random
+  keepstone check --read-data-subset 2G
+
+Without --read-data only structure is verified: that everything a snapshot needs is there.";
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CheckArgs {
+    /// Read and verify all content
+    #[arg(long, conflicts_with = "read_data_subset")]
+    pub(crate) read_data: bool,
+    /// Read and verify a part of the content: n/t, a percentage or a size
+    #[arg(long, value_name = "SUBSET")]
+    pub(crate) read_data_subset: Option<Subset>,
+}
+
+/// A part of the content.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Subset {
+    /// One of so many parts, always the same packs.
+    Part {
+        /// Which, from 1.
+        number: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// So many per cent, at random.
+    Percent(f64),
+    /// So many bytes, at random.
+    Bytes(u64),
+}
+
+impl FromStr for Subset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = if let Some((number, of)) = text.split_once('/') {
+            number
+                .parse()
+                .ok()
+                .zip(of.parse().ok())
+                .filter(|(number, of)| (1..=*of).contains(number))
+                .map(|(number, of)| Self::Part { number, of })
+        } else if let Some(percent) = text.strip_suffix('%') {
+            percent
+                .parse()
+                .ok()
+                .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+                .map(Self::Percent)
+        } else {
+            text.parse()
+                .ok()
+                .filter(|Size(bytes)| *bytes > 0)
+                .map(|Size(bytes)| Self::Bytes(bytes))
+        };
+        parsed
+            .ok_or_else(|| "write n/t with n from 1 to t, a percentage above 0%, or a size".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subset_has_three_forms() {
+        assert_eq!("2/7".parse(), Ok(Subset::Part { number: 2, of: 7 }));
+        assert_eq!("2.5%".parse(), Ok(Subset::Percent(2.5)));
+        assert_eq!("1G".parse(), Ok(Subset::Bytes(1 << 30)));
+        for text in ["0/7", "8/7", "0%", "101%", "nan%", "0", "", "x"] {
+            assert!(text.parse::<Subset>().is_err(), "{text}");
+        }
+    }
+}

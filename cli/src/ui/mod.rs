@@ -1,0 +1,219 @@
+//! What the user sees: results on standard output, everything else on standard error.
+//!
+//! With `--json`, standard output holds one object a line and nothing else. Nothing outside this folder prints.
+
+pub(crate) mod format;
+mod json;
+mod progress;
+mod table;
+
+pub(crate) use progress::Progress;
+pub(crate) use table::Table;
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use crate::error::CliError;
+use crate::exit::ExitCode;
+
+/// How much is said on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Warnings and errors.
+    Quiet,
+    /// And what is being done.
+    Normal,
+    /// And what was decided, and why.
+    Verbose,
+    /// And what the parts log.
+    Debug,
+}
+
+/// How to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UiOptions {
+    /// Objects instead of text.
+    pub(crate) json: bool,
+    /// How much.
+    pub(crate) level: Level,
+    /// Whether to use colours.
+    pub(crate) color: bool,
+    /// Whether questions may be asked.
+    pub(crate) may_ask: bool,
+}
+
+/// Speaks to the user.
+#[derive(Debug, Clone)]
+pub(crate) struct Ui {
+    options: UiOptions,
+}
+
+impl Ui {
+    /// Speaks as the options say.
+    pub(crate) fn new(options: UiOptions) -> Self {
+        Self { options }
+    }
+
+    /// Whether results are objects.
+    pub(crate) fn is_json(&self) -> bool {
+        self.options.json
+    }
+
+    /// Whether colours are used.
+    pub(crate) fn uses_color(&self) -> bool {
+        self.options.color
+    }
+
+    /// Whether what belongs to a level is said.
+    pub(crate) fn is_heard(&self, level: Level) -> bool {
+        self.options.level >= level
+    }
+
+    /// Whether somebody is there to answer.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.options.may_ask && io::stdin().is_terminal()
+    }
+
+    /// Writes one result as an object; only with `--json`.
+    pub(crate) fn object<T: Serialize>(
+        &self,
+        message_type: &str,
+        body: &T,
+    ) -> Result<(), CliError> {
+        if !self.options.json {
+            return Ok(());
+        }
+        json::write_line(&mut io::stdout().lock(), message_type, body).map_err(CliError::Output)
+    }
+
+    /// Writes a result for people; not with `--json`. Names in it must be printable.
+    pub(crate) fn line(&self, text: &str) -> Result<(), CliError> {
+        if self.options.json {
+            return Ok(());
+        }
+        writeln!(io::stdout().lock(), "{text}").map_err(CliError::Output)
+    }
+
+    /// Writes a table; not with `--json`.
+    pub(crate) fn table(&self, table: Table) -> Result<(), CliError> {
+        if self.options.json {
+            return Ok(());
+        }
+        let text = table.render(terminal_width());
+        io::stdout()
+            .lock()
+            .write_all(text.as_bytes())
+            .map_err(CliError::Output)
+    }
+
+    /// Writes bytes as they are, whatever the options: for `dump` and `completions`.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+        io::stdout()
+            .lock()
+            .write_all(bytes)
+            .map_err(CliError::Output)
+    }
+
+    /// Says what is being done.
+    pub(crate) fn status(&self, text: &str) {
+        if self.options.level >= Level::Normal && !self.options.json {
+            say(text);
+        }
+    }
+
+    /// Says what was decided, with `-v`.
+    pub(crate) fn verbose(&self, text: &str) {
+        if self.options.level >= Level::Verbose && !self.options.json {
+            say(text);
+        }
+    }
+
+    /// Says what the user should know.
+    pub(crate) fn warning(&self, text: &str) {
+        if self.options.json {
+            let message = json::Message { message: text };
+            // Nobody is left to be told that standard error is gone.
+            let _ignored = json::write_line(&mut io::stderr().lock(), "warning", &message);
+        } else {
+            say(&format!("{} {text}", self.paint("warning:", "33")));
+        }
+    }
+
+    /// Says a text that was laid out elsewhere.
+    pub(crate) fn say_as_it_is(&self, text: &str) {
+        let _ignored = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Says why the command failed, and what to do.
+    pub(crate) fn error(&self, code: ExitCode, message: &str, hint: Option<&str>) {
+        if self.options.json {
+            let end = json::ExitError {
+                code: code.code(),
+                message,
+                hint,
+            };
+            let _ignored = json::write_line(&mut io::stderr().lock(), "exit_error", &end);
+            return;
+        }
+        say(&format!("{} {message}", self.paint("error:", "31")));
+        if let Some(hint) = hint {
+            say(&format!("{} {hint}", self.paint("hint:", "36")));
+        }
+    }
+
+    /// Asks a question that is answered with yes or no. Anything but yes is no.
+    pub(crate) fn confirm(&self, question: &str) -> Result<bool, CliError> {
+        if !self.can_ask() {
+            return Err(CliError::usage(format!("{question} Nobody can be asked"))
+                .hint("Say yes beforehand with --force."));
+        }
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{question} [y/N] ")
+            .and_then(|()| stderr.flush())
+            .map_err(CliError::Output)?;
+        let mut answer = String::new();
+        io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .map_err(|source| CliError::File {
+                act: "read an answer from",
+                path: "standard input".into(),
+                source,
+            })?;
+        Ok(matches!(
+            answer.trim().to_ascii_lowercase().as_str(),
+            "y" | "yes"
+        ))
+    }
+
+    /// Shows how far an operation is, if there is a terminal to show it on.
+    pub(crate) fn progress(&self) -> Progress {
+        let is_wanted = self.options.level >= Level::Normal && !self.options.json;
+        if is_wanted && io::stderr().is_terminal() {
+            Progress::on_terminal(self.clone())
+        } else {
+            Progress::hidden(self.clone())
+        }
+    }
+
+    fn paint(&self, text: &str, color: &str) -> String {
+        if self.options.color {
+            format!("\x1b[1;{color}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Writes a line to standard error; if that is gone, nobody is left to be told.
+fn say(text: &str) {
+    let _ignored = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Columns of the terminal that standard output is, if it is one.
+fn terminal_width() -> Option<u16> {
+    comfy_table::Table::new()
+        .width()
+        .filter(|width| *width > 20)
+}
