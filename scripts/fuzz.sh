@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Long fuzzing: every target of fuzz/targets.rs for FUZZ_SECONDS (default 60), by libFuzzer on nightly.
+# Long fuzzing: every target of fuzz/targets/mod.rs for FUZZ_SECONDS (default 60), by libFuzzer on nightly.
 #
 # `make test` runs the same targets on stable with a fixed number of inputs.
 set -euo pipefail
@@ -8,8 +8,8 @@ source "$(dirname "$0")/lib.sh"
 seconds=${FUZZ_SECONDS:-60}
 cargo fuzz --version >/dev/null 2>&1 || retry 3 cargo install --locked cargo-fuzz --version 0.13.2
 
-mapfile -t targets < <(sed -n 's/^ *name: "\([a-z0-9_]*\)",$/\1/p' fuzz/targets.rs)
-[ "${#targets[@]}" != 0 ] || fail "fuzz/targets.rs names no target"
+mapfile -t targets < <(sed -n 's/^ *target("\([a-z0-9_]*\)",.*/\1/p' fuzz/targets/mod.rs)
+[ "${#targets[@]}" != 0 ] || fail "fuzz/targets/mod.rs names no target"
 for target in "${targets[@]}"; do
     say "fuzzing $target for $seconds s"
     mkdir -p "fuzz/corpus/$target"
