@@ -13,4 +13,6 @@ static TARGET: LazyLock<targets::Target> = LazyLock::new(|| {
     *target.expect("a target of fuzz/targets/mod.rs")
 });
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| (TARGET.run)(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    (TARGET.run)(data);
+});

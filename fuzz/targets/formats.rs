@@ -18,23 +18,29 @@ use keepstone_engine::source::{Digest, FileIdentity, Meta, NodeKind, Profile, St
 use keepstone_engine::tree::{Body, ChunkList, Content, Entry, ListEntry, Node};
 use keepstone_engine::{crypto, index, pack, record, repo, session, snapshot, tree};
 
-const SESSION: SessionId = SessionId::from_bytes([0x5e; 16]);
-const CHUNK: ChunkId = ChunkId::from_bytes([0xc1; 32]);
+fn session_id() -> SessionId {
+    SessionId::from_bytes([0x5e; 16])
+}
+
+fn chunk_id() -> ChunkId {
+    ChunkId::from_bytes([0xc1; 32])
+}
 
 /// What is accepted can be said again, and means the same.
 fn says_again<T: PartialEq + Debug>(
     data: &[u8],
     decode: impl Fn(&[u8]) -> Result<T, FormatError>,
     encode: impl Fn(&T) -> Vec<u8>,
-) {
-    if let Ok(value) = decode(data) {
+) -> bool {
+    decode(data).is_ok_and(|value| {
         assert_eq!(decode(&encode(&value)).as_ref(), Ok(&value));
-    }
+        true
+    })
 }
 
 /// The config.
-pub fn config(data: &[u8]) {
-    says_again(data, repo::format::decode, repo::format::encode);
+pub fn config(data: &[u8]) -> bool {
+    says_again(data, repo::format::decode, repo::format::encode)
 }
 
 pub fn config_seeds() -> Vec<Vec<u8>> {
@@ -50,10 +56,11 @@ pub fn config_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Key slots; opening one would stretch a key, so it stays sealed.
-pub fn slot(data: &[u8]) {
-    if let Ok(slot) = crypto::format::decode_slot(data) {
+pub fn slot(data: &[u8]) -> bool {
+    crypto::format::decode_slot(data).is_ok_and(|slot| {
         assert!(slot.info().host.len() <= 256);
-    }
+        true
+    })
 }
 
 pub fn slot_seeds() -> Vec<Vec<u8>> {
@@ -69,34 +76,35 @@ pub fn slot_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Session, forgotten, tombstone and settled records.
-pub fn session(data: &[u8]) {
+pub fn session(data: &[u8]) -> bool {
     use keepstone_engine::session::format::{decode, encode};
-    says_again::<SessionRecord>(data, decode, encode);
-    says_again::<ForgottenRecord>(data, decode, encode);
-    says_again::<TombstoneRecord>(data, decode, encode);
-    says_again::<SettledRecord>(data, decode, encode);
+    // All four are tried: `|` stops at none.
+    says_again::<SessionRecord>(data, decode, encode)
+        | says_again::<ForgottenRecord>(data, decode, encode)
+        | says_again::<TombstoneRecord>(data, decode, encode)
+        | says_again::<SettledRecord>(data, decode, encode)
 }
 
 pub fn session_seeds() -> Vec<Vec<u8>> {
     let settled = SettledRecord {
-        aborted: vec![SESSION],
-        forgotten: vec![SESSION, SESSION],
+        aborted: vec![session_id()],
+        forgotten: vec![session_id(), session_id()],
     };
     let text = |text: &str| text.as_bytes().to_vec();
     vec![
         session::format::encode(&settled),
-        text(r#"{"host":"a","boot":"b","pid":1,"process_start":2,"writer":"00","start_ns":3,"program":"p"}"#)
-            .iter()
-            .copied()
-            .collect(),
+        text(
+            r#"{"host":"a","boot":"b","pid":1,"process_start":2,
+               "writer":"00000000000000000000000000000000","start_ns":3,"program":"p"}"#,
+        ),
         text(r#"{"time_ns":1,"host":"a","reason":"tést"}"#),
         text(r#"{"time_ns":1,"host":"a","packs":["x","y"]}"#),
     ]
 }
 
 /// End records.
-pub fn end(data: &[u8]) {
-    says_again(data, snapshot::format::decode, snapshot::format::encode);
+pub fn end(data: &[u8]) -> bool {
+    says_again(data, snapshot::format::decode, snapshot::format::encode)
 }
 
 pub fn end_seeds() -> Vec<Vec<u8>> {
@@ -111,18 +119,25 @@ pub fn end_seeds() -> Vec<Vec<u8>> {
         reason: "fenced".to_owned(),
     };
     let committed = snapshot::format::decode(committed.as_bytes()).expect("a snapshot");
-    vec![snapshot::format::encode(&committed), snapshot::format::encode(&aborted)]
+    vec![
+        snapshot::format::encode(&committed),
+        snapshot::format::encode(&aborted),
+    ]
 }
 
 /// The clear end of a pack: one value has one encoding.
-pub fn trailer(data: &[u8]) {
+pub fn trailer(data: &[u8]) -> bool {
     let Ok(Ok(trailer)) = pack::format::decode_trailer(data, data.len() as u64) else {
-        return;
+        return false;
     };
     let mut again = pack::format::encode_trailer_head(&trailer.keys, &trailer.footer);
-    again.extend(pack::format::encode_trailer_tail(&again, &trailer.outer_hash));
+    again.extend(pack::format::encode_trailer_tail(
+        &again,
+        &trailer.outer_hash,
+    ));
     assert!(data.ends_with(&again));
     assert_eq!(again.len(), trailer.len);
+    true
 }
 
 pub fn trailer_seeds() -> Vec<Vec<u8>> {
@@ -132,14 +147,14 @@ pub fn trailer_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Wrapped keys and the footer that names their sessions.
-pub fn footer(data: &[u8]) {
+pub fn footer(data: &[u8]) -> bool {
     let decode = |data: &[u8]| {
         let mut input = Cursor::new("footer", data);
         let keys = pack::format::decode_keys(&mut input)?;
         let footer = pack::format::decode_footer(&mut input, &keys)?;
         Ok((keys, footer))
     };
-    says_again(data, decode, |(keys, footer)| encode_footer(keys, footer));
+    says_again(data, decode, |(keys, footer)| encode_footer(keys, footer))
 }
 
 pub fn footer_seeds() -> Vec<Vec<u8>> {
@@ -155,14 +170,17 @@ fn encode_footer(keys: &KeyTable, footer: &Footer) -> Vec<u8> {
 
 fn keys() -> KeyTable {
     KeyTable {
-        keys: vec![(SESSION, [4; 48]), (SessionId::from_bytes([6; 16]), [5; 48])],
+        keys: vec![
+            (session_id(), [4; 48]),
+            (SessionId::from_bytes([6; 16]), [5; 48]),
+        ],
     }
 }
 
 fn header(kind: BoxKind, raw_len: u32, stored_len: u32) -> BoxHeader {
     BoxHeader {
         kind,
-        session: SESSION,
+        session: session_id(),
         counter: 300,
         codec: Codec::Zstd,
         raw_len,
@@ -177,20 +195,20 @@ fn a_footer() -> Footer {
     };
     Footer {
         boxes: vec![place(BoxKind::Data, 8), place(BoxKind::Records, 508)],
-        chunks: vec![vec![CHUNK, ChunkId::from_bytes([0xc2; 32])]],
+        chunks: vec![vec![chunk_id(), ChunkId::from_bytes([0xc2; 32])]],
     }
 }
 
 /// Index segments, opened.
-pub fn index(data: &[u8]) {
+pub fn index(data: &[u8]) -> bool {
     let encode = |packs: &Vec<IndexedPack>| index::format::encode_body(packs);
-    says_again(data, index::format::decode_body, encode);
+    says_again(data, index::format::decode_body, encode)
 }
 
 pub fn index_seeds() -> Vec<Vec<u8>> {
     let pack = |class| IndexedPack {
         name: PackName {
-            session: SESSION,
+            session: session_id(),
             random: ObjectId::from_bytes([2; 16]),
             class,
         },
@@ -198,27 +216,43 @@ pub fn index_seeds() -> Vec<Vec<u8>> {
         keys: keys(),
         footer: a_footer(),
     };
-    vec![index::format::encode_body(&[pack(PackClass::Data), pack(PackClass::Meta)])]
+    vec![index::format::encode_body(&[
+        pack(PackClass::Data),
+        pack(PackClass::Meta),
+    ])]
 }
 
 /// Record blocks.
-pub fn record(data: &[u8]) {
+pub fn record(data: &[u8]) -> bool {
     let decode = |data: &[u8]| {
         let block = record::format::decode(data)?;
         let count = u16::try_from(block.len()).expect("ordinals are 16 bits");
-        let record = |ordinal| block.record(ordinal).expect("a record leads into its tables");
+        let record = |ordinal| {
+            block
+                .record(ordinal)
+                .expect("a record leads into its tables")
+        };
         Ok((0..count).map(record).collect::<Vec<_>>())
     };
-    says_again(data, decode, |records: &Vec<ChunkRecord>| record::format::encode(records));
+    says_again(data, decode, |records: &Vec<ChunkRecord>| {
+        record::format::encode(records)
+    })
 }
 
 pub fn record_seeds() -> Vec<Vec<u8>> {
     let stored = |counter, offset, len| Extent::Stored {
-        segment: SegmentId { session: SESSION, counter },
+        segment: SegmentId {
+            session: session_id(),
+            counter,
+        },
         offset,
         len,
     };
-    let copy = |offset, len| Extent::Copy { base: CHUNK, offset, len };
+    let copy = |offset, len| Extent::Copy {
+        base: chunk_id(),
+        offset,
+        len,
+    };
     let record = |depth, extents: Vec<Extent>| ChunkRecord {
         len: extents.iter().map(Extent::len).sum(),
         depth,
@@ -226,15 +260,26 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
     };
     let records = [
         record(0, vec![stored(1, 0, 70_000)]),
-        record(1, vec![copy(0, 500), stored(2, 0, 30), copy(540, 9000), stored(2, 30, 7)]),
+        record(
+            1,
+            vec![
+                copy(0, 500),
+                stored(2, 0, 30),
+                copy(540, 9000),
+                stored(2, 30, 7),
+            ],
+        ),
         record(2, vec![copy(100, 50), stored(1, 400, 1), copy(20, 30)]),
     ];
-    vec![record::format::encode(&records), record::format::encode(&[])]
+    vec![
+        record::format::encode(&records),
+        record::format::encode(&[]),
+    ]
 }
 
 /// Nodes of lists and folders.
-pub fn tree(data: &[u8]) {
-    says_again(data, tree::format::decode_node, encode_node);
+pub fn tree(data: &[u8]) -> bool {
+    says_again(data, tree::format::decode_node, encode_node)
 }
 
 fn encode_node(node: &Node) -> Vec<u8> {
@@ -244,20 +289,29 @@ fn encode_node(node: &Node) -> Vec<u8> {
             let entries: Vec<_> = entries.iter().map(tree::format::encode_entry).collect();
             tree::format::encode_folder(&entries)
         }
-        Node::FolderIndex { level, children } => tree::format::encode_folder_index(*level, children),
+        Node::FolderIndex { level, children } => {
+            tree::format::encode_folder_index(*level, children)
+        }
     }
 }
 
 pub fn tree_seeds() -> Vec<Vec<u8>> {
     let list = |keys: Option<(Vec<u8>, Vec<u8>)>| Node::List {
         level: 0,
-        entries: vec![ListEntry { id: CHUNK, len: 70_000, keys }],
+        entries: vec![ListEntry {
+            id: chunk_id(),
+            len: 70_000,
+            keys,
+        }],
     };
     [
         list(None),
         list(Some((b"1".to_vec(), b"2".to_vec()))),
         Node::Folder(entries()),
-        Node::FolderIndex { level: 1, children: vec![CHUNK, CHUNK] },
+        Node::FolderIndex {
+            level: 1,
+            children: vec![chunk_id(), chunk_id()],
+        },
     ]
     .iter()
     .map(encode_node)
@@ -272,9 +326,9 @@ fn entries() -> Vec<Entry> {
     };
     let link = RepoPath::parse("a/b").expect("a path");
     let bodies = [
-        Body::Dir(CHUNK),
-        Body::File(content(ChunkList::Inline(vec![(CHUNK, 70_000)]))),
-        Body::File(content(ChunkList::Node(CHUNK))),
+        Body::Dir(chunk_id()),
+        Body::File(content(ChunkList::Inline(vec![(chunk_id(), 70_000)]))),
+        Body::File(content(ChunkList::Node(chunk_id()))),
         Body::Other(NodeKind::Link(b"../target".to_vec())),
         Body::Other(NodeKind::HardLink(link)),
         Body::Other(NodeKind::Fifo),
@@ -287,7 +341,11 @@ fn entries() -> Vec<Entry> {
         mtime_ns: -5,
         user: Some("user".to_owned()),
         sparse: true,
-        identity: Some(FileIdentity { size_bytes: 9, ctime_ns: 8, inode: 7 }),
+        identity: Some(FileIdentity {
+            size_bytes: 9,
+            ctime_ns: 8,
+            inode: 7,
+        }),
         xattrs: [(b"user.a".to_vec(), b"1".to_vec())].into(),
         ..Meta::default()
     };

@@ -6,14 +6,16 @@ use keepstone_engine::delta::{AlignOptions, Aligner, Step};
 use keepstone_engine::source::Profile;
 
 /// Decompression: never more than was declared.
-pub fn decompress(data: &[u8]) {
+pub fn decompress(data: &[u8]) -> bool {
     let Some((declared, packed)) = data.split_first_chunk::<4>() else {
-        return;
+        return false;
     };
     let declared = usize::try_from(u32::from_le_bytes(*declared) % (1 << 20)).expect("small");
-    if let Ok(raw) = compress::decompress(compress::Codec::Zstd, packed.to_vec(), declared) {
+    let raw = compress::decompress(compress::Codec::Zstd, packed.to_vec(), declared);
+    raw.is_ok_and(|raw| {
         assert_eq!(raw.len(), declared);
-    }
+        true
+    })
 }
 
 pub fn decompress_seeds() -> Vec<Vec<u8>> {
@@ -24,9 +26,9 @@ pub fn decompress_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Cut points ascend, end at the end and leave no chunk too long.
-pub fn chunker(data: &[u8]) {
+pub fn chunker(data: &[u8]) -> bool {
     let Some((choice, rest)) = data.split_first() else {
-        return;
+        return false;
     };
     let profile = [Profile::Bytes, Profile::Records, Profile::Pages][usize::from(choice % 3)];
     let mut stream = Vec::new();
@@ -45,12 +47,13 @@ pub fn chunker(data: &[u8]) {
         before = *end;
     }
     assert_eq!(before, stream.len());
+    true
 }
 
 /// The steps of a delta make exactly the new stream.
-pub fn delta(data: &[u8]) {
+pub fn delta(data: &[u8]) -> bool {
     let Some((at, rest)) = data.split_first_chunk::<2>() else {
-        return;
+        return false;
     };
     let (parent, new) = rest.split_at(usize::from(u16::from_le_bytes(*at)).min(rest.len()));
     let mut steps = Vec::new();
@@ -63,13 +66,27 @@ pub fn delta(data: &[u8]) {
         Step::Literal { at, len } => piece(new, at, len),
         Step::Copy { from, len } => piece(parent, from, len),
     });
-    assert!(made.eq(new.iter().copied()), "the steps make another stream");
+    assert!(
+        made.eq(new.iter().copied()),
+        "the steps make another stream"
+    );
+    true
 }
 
 pub fn stream_seeds() -> Vec<Vec<u8>> {
-    let row = |id: usize| format!("{id}\tu{}\tw{:04} w{:04}\n", id % 7, id * 37 % 5000, id * 91 % 5000);
+    let row = |id: usize| {
+        format!(
+            "{id}\tu{}\tw{:04} w{:04}\n",
+            id % 7,
+            id * 37 % 5000,
+            id * 91 % 5000
+        )
+    };
     let parent: String = (0..150).map(row).collect();
-    let new: String = (0..150).filter(|id| id % 40 != 3).map(|id| row(id + usize::from(id % 50 == 7))).collect();
+    let new: String = (0..150)
+        .filter(|id| id % 40 != 3)
+        .map(|id| row(id + usize::from(id % 50 == 7)))
+        .collect();
     let at = u16::try_from(parent.len()).expect("short").to_le_bytes();
     vec![
         [at.as_slice(), parent.as_bytes(), new.as_bytes()].concat(),

@@ -12,13 +12,13 @@ mod names;
 pub struct Target {
     /// Its name: the folder of a `format.rs`, or what is parsed.
     pub name: &'static str,
-    /// Decodes, and checks what must hold of an accepted input.
-    pub run: fn(&[u8]),
+    /// Decodes, and checks what must hold of an accepted input; answers whether it was accepted.
+    pub run: fn(&[u8]) -> bool,
     /// Valid inputs to start from.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-const fn target(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Target {
+const fn target(name: &'static str, run: fn(&[u8]) -> bool, seeds: fn() -> Vec<Vec<u8>>) -> Target {
     Target { name, run, seeds }
 }
 

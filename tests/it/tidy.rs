@@ -3,22 +3,34 @@
 //! A rule about something that is not there yet is silent until it is there.
 
 mod tree;
+mod wording;
 
 use std::collections::BTreeSet;
 
 use keepstone_testkit::fuzz_targets::TARGETS;
 
-use self::tree::{File, begins_a_path, code_lines, files, read, rust_files, words};
+use self::tree::{File, begins_a_path, code_lines, read, rust_files, words};
 
 const PRODUCTION_LINES_MAX: usize = 500;
 
 /// Files that are longer for a reason: path, most lines, reason.
-const LONG_FILES: &[(&str, usize, &str)] = &[];
+const LONG_FILES: &[(&str, usize, &str)] = &[
+    (
+        "engine/src/backup/mod.rs",
+        600,
+        "being written: the stages will be files",
+    ),
+    (
+        "engine/src/repo/store.rs",
+        650,
+        "being written: reading and writing will be two files",
+    ),
+];
 
 /// Modules of the engine. One may use those to its left in its row and those of any row above.
 const ENGINE_ROWS: &[&[&str]] = &[
     &["limits", "id", "path", "progress"],
-    &["codec", "compress", "crypto", "chunker", "source"],
+    &["source", "codec", "compress", "crypto", "chunker"],
     &["backend", "error"],
     &[
         "delta",
@@ -52,21 +64,11 @@ const CRATE_PLACES: &[(&str, &[&str])] = &[
     ("rusqlite", &["sources/src/sqlite/", "tests/", "benches/"]),
     (
         "redis",
-        &[
-            "sources/src/redis/client.rs",
-            "sources/src/lib.rs",
-            "tests/",
-            "benches/",
-        ],
+        &["sources/src/redis/client.rs", "tests/", "benches/"],
     ),
     (
         "postgres",
-        &[
-            "sources/src/postgres/client.rs",
-            "sources/src/lib.rs",
-            "tests/",
-            "benches/",
-        ],
+        &["sources/src/postgres/client.rs", "tests/", "benches/"],
     ),
 ];
 
@@ -76,9 +78,8 @@ fn refuse(rule: &str, mut hits: Vec<String>) {
 }
 
 fn is_kit_or_bench(file: &File) -> bool {
-    ["tests/", "benches/", "fuzz/"]
-        .iter()
-        .any(|place| file.path.starts_with(place))
+    let places = ["tests/", "benches/", "fuzz/"];
+    places.iter().any(|place| file.path.starts_with(place)) || file.parts().contains(&"examples")
 }
 
 /// Every production line with a trait, as `path:line: text`.
@@ -138,7 +139,9 @@ fn a_crate_is_named_only_where_it_belongs() {
     for (name, places) in CRATE_PLACES {
         let hits = lines_with(&files, |file, line| {
             let at_home = places.iter().any(|place| file.path.starts_with(place));
-            !at_home && begins_a_path(line, name)
+            // A module of the same name in the same file is what its paths mean.
+            let is_module = file.text.contains(&format!("mod {name};"));
+            !at_home && !is_module && begins_a_path(line, name)
         });
         refuse(
             &format!("`{name}` is named only in {}", places.join(", ")),
@@ -261,9 +264,14 @@ fn decisions_hold_no_repository_and_formats_no_backend() {
         let decides = name == "plan.rs" || file.path.starts_with("engine/src/retention");
         let decides = decides && file.path.starts_with("engine/src/");
         (decides && (line.contains("&Repo") || words(line).any(|word| word == "async")))
-            || (name == "format.rs" && line.contains("use crate::backend"))
+            || (name == "format.rs" && names_a_backend(line))
     });
     refuse("plans are data, formats are bytes", hits);
+}
+
+/// A format may know the names of objects, not the place where they lie.
+fn names_a_backend(line: &str) -> bool {
+    line.starts_with("use crate::backend") && words(line).any(|word| word.ends_with("Backend"))
 }
 
 #[test]
@@ -276,150 +284,6 @@ fn the_engine_waits_in_threads() {
     });
     refuse(
         "asynchronous code stays in engine/src/backend/opendal",
-        hits,
-    );
-}
-
-#[test]
-fn what_is_to_do_has_an_issue() {
-    // Put together here, so that this file does not break its own rule.
-    let plain = ["TO", "DO"].concat();
-    let never = [
-        ["FIX", "ME"].concat(),
-        ["XX", "X"].concat(),
-        ["HA", "CK"].concat(),
-    ];
-    let mut hits = Vec::new();
-    for file in files() {
-        for (at, line) in file.text.lines().enumerate() {
-            let bare =
-                words(line).any(|word| word == plain) && !line.contains(&format!("{plain}(#"));
-            if bare || words(line).any(|word| never.iter().any(|bad| word == bad)) {
-                hits.push(format!("{}:{}: {}", file.path, at + 1, line.trim()));
-            }
-        }
-    }
-    refuse("what is to do names its issue", hits);
-}
-
-#[test]
-fn words_that_say_nothing_are_not_used() {
-    let banned = [
-        ["lever", "age"],
-        ["util", "ize"],
-        ["util", "ise"],
-        ["seam", "less"],
-        ["seam", "lessly"],
-        ["blaz", "ing"],
-        ["power", "ful"],
-        ["delv", "e"],
-        ["comprehen", "sive"],
-        ["state-of", "the-art"],
-        ["obvi", "ously"],
-        ["cutting", "edge"],
-        ["robust", "ly"],
-        ["effort", "lessly"],
-    ]
-    .map(|parts| parts.concat());
-    let mut hits = Vec::new();
-    for file in files() {
-        let prose = [".rs", ".md", ".sh", ".py"]
-            .iter()
-            .any(|end| file.path.ends_with(end));
-        for (at, line) in file.text.lines().enumerate().filter(|_| prose) {
-            let lower = line.to_lowercase();
-            if let Some(word) = words(&lower).find(|word| banned.iter().any(|bad| bad == word)) {
-                hits.push(format!("{}:{}: {word}", file.path, at + 1));
-            }
-        }
-    }
-    refuse("a word that says nothing is left out", hits);
-}
-
-#[test]
-fn names_say_what_a_thing_is() {
-    let types = [
-        "Manager",
-        "Handler",
-        "Helper",
-        "Helpers",
-        "Util",
-        "Utils",
-        "Processor",
-    ];
-    let modules = ["utils", "util", "common", "helpers", "helper", "misc"];
-    let mut hits = Vec::new();
-    for file in rust_files() {
-        if file
-            .parts()
-            .iter()
-            .any(|part| modules.contains(&part.trim_end_matches(".rs")))
-        {
-            hits.push(file.path.clone());
-        }
-    }
-    hits.extend(lines_with(&rust_files(), |file, line| {
-        let mut before = "";
-        file.path.starts_with("engine/src/")
-            && words(line).any(|word| {
-                let defines = ["struct", "enum", "trait", "type"].contains(&before);
-                before = word;
-                defines && types.iter().any(|end| word.ends_with(end))
-            })
-    }));
-    refuse("a name is a noun of the domain", hits);
-}
-
-#[test]
-fn no_file_names_a_registry_host() {
-    // Put together here, so that this file does not break its own rule.
-    let hosts = [
-        ["crates", "io"],
-        ["static.crates", "io"],
-        ["pypi", "org"],
-        ["pythonhosted", "org"],
-        ["npmjs", "org"],
-        ["npmjs", "com"],
-        ["proxy.golang", "org"],
-        ["sum.golang", "org"],
-        ["maven", "org"],
-        ["maven.apache", "org"],
-        ["deb.debian", "org"],
-        ["security.debian", "org"],
-        ["docker", "io"],
-        ["ghcr", "io"],
-        ["quay", "io"],
-    ]
-    .map(|parts| parts.join("."));
-    let mut hits = Vec::new();
-    for file in files()
-        .into_iter()
-        .filter(|file| !file.path.ends_with("Cargo.lock"))
-    {
-        for (at, line) in file.text.lines().enumerate() {
-            if hosts.iter().any(|host| line.contains(host)) {
-                hits.push(format!("{}:{}: {}", file.path, at + 1, line.trim()));
-            }
-        }
-    }
-    refuse("packages are named, their registries are not", hits);
-}
-
-#[test]
-fn tests_neither_skip_nor_sleep() {
-    let mut hits = Vec::new();
-    for file in rust_files() {
-        let in_tests = file.path.starts_with("tests/it/");
-        for (at, line) in code_lines(&file.text).iter().enumerate() {
-            let skips = line.contains("#[ignore");
-            let sleeps = in_tests && line.contains("sleep(");
-            if skips || sleeps || line.contains("#[allow(") || line.contains("#![allow(") {
-                hits.push(format!("{}:{}: {}", file.path, at + 1, line.trim()));
-            }
-        }
-    }
-    refuse(
-        "no ignored test, no sleep in a test (the kit polls), no #[allow]",
         hits,
     );
 }
