@@ -1,1 +1,8 @@
-//! Benches of Keepstone.
+//! What the benches share: seeded data, measured processes, tables and plots.
+//!
+//! Everything generated here is a function of a seed, so that two machines measure the same bytes wherever the
+//! system that holds them lets us (Redis orders its keys by a seed of its own).
+
+pub mod args;
+pub mod error;
+pub mod rng;

@@ -1,4 +1,8 @@
 //! Test kit: a capture in memory, real servers on free ports, backends that fail on purpose.
 
+#[path = "../../fuzz/targets/mod.rs"]
+pub mod fuzz_targets;
 pub mod memory;
+pub mod mutate;
 pub mod servers;
+pub mod tools;

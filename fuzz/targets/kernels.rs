@@ -1,0 +1,95 @@
+//! The pure kernels: whatever the bytes, what they answer fits the input.
+
+use keepstone_engine::chunker::{ChunkSizes, Chunker};
+use keepstone_engine::compress;
+use keepstone_engine::delta::{AlignOptions, Aligner, Step};
+use keepstone_engine::source::Profile;
+
+/// Decompression: never more than was declared.
+pub fn decompress(data: &[u8]) -> bool {
+    let Some((declared, packed)) = data.split_first_chunk::<4>() else {
+        return false;
+    };
+    let declared = usize::try_from(u32::from_le_bytes(*declared) % (1 << 20)).expect("small");
+    let raw = compress::decompress(compress::Codec::Zstd, packed.to_vec(), declared);
+    raw.is_ok_and(|raw| {
+        assert_eq!(raw.len(), declared);
+        true
+    })
+}
+
+pub fn decompress_seeds() -> Vec<Vec<u8>> {
+    let text = b"words and words and words, and after them words ".repeat(40);
+    let (_, packed) = compress::compress(compress::LEVEL_WHOLE, &text, 0);
+    let declared = u32::try_from(text.len()).expect("small").to_le_bytes();
+    vec![[declared.as_slice(), &packed].concat()]
+}
+
+/// Cut points ascend, end at the end and leave no chunk too long.
+pub fn chunker(data: &[u8]) -> bool {
+    let Some((choice, rest)) = data.split_first() else {
+        return false;
+    };
+    let profile = [Profile::Bytes, Profile::Records, Profile::Pages][usize::from(choice % 3)];
+    let mut stream = Vec::new();
+    while stream.len() < 100_000 && !rest.is_empty() {
+        stream.extend_from_slice(rest);
+    }
+    let boundaries: Vec<usize> = (1..=stream.len())
+        .filter(|end| stream[end - 1] == b'\n' || *end == stream.len())
+        .collect();
+    let chunker = Chunker::new(ChunkSizes::STANDARD, u64::from(*choice), profile);
+    let mut ends = Vec::new();
+    chunker.cut(&stream, &boundaries, true, &mut ends);
+    let mut before = 0;
+    for end in &ends {
+        assert!(*end > before && end - before <= ChunkSizes::STANDARD.max());
+        before = *end;
+    }
+    assert_eq!(before, stream.len());
+    true
+}
+
+/// The steps of a delta make exactly the new stream.
+pub fn delta(data: &[u8]) -> bool {
+    let Some((at, rest)) = data.split_first_chunk::<2>() else {
+        return false;
+    };
+    let (parent, new) = rest.split_at(usize::from(u16::from_le_bytes(*at)).min(rest.len()));
+    let mut steps = Vec::new();
+    Aligner::new(AlignOptions::default()).align(new, 0, parent, 0, 0, &mut steps);
+    let piece = |bytes: &[u8], from: u64, len: u32| {
+        let from = usize::try_from(from).expect("an offset in memory");
+        bytes[from..from + usize::try_from(len).expect("a length in memory")].to_vec()
+    };
+    let made = steps.iter().flat_map(|step| match *step {
+        Step::Literal { at, len } => piece(new, at, len),
+        Step::Copy { from, len } => piece(parent, from, len),
+    });
+    assert!(
+        made.eq(new.iter().copied()),
+        "the steps make another stream"
+    );
+    true
+}
+
+pub fn stream_seeds() -> Vec<Vec<u8>> {
+    let row = |id: usize| {
+        format!(
+            "{id}\tu{}\tw{:04} w{:04}\n",
+            id % 7,
+            id * 37 % 5000,
+            id * 91 % 5000
+        )
+    };
+    let parent: String = (0..150).map(row).collect();
+    let new: String = (0..150)
+        .filter(|id| id % 40 != 3)
+        .map(|id| row(id + usize::from(id % 50 == 7)))
+        .collect();
+    let at = u16::try_from(parent.len()).expect("short").to_le_bytes();
+    vec![
+        [at.as_slice(), parent.as_bytes(), new.as_bytes()].concat(),
+        [at.as_slice(), &vec![0; 6000]].concat(),
+    ]
+}
