@@ -4,5 +4,8 @@
 pub mod fuzz_targets;
 pub mod memory;
 pub mod mutate;
+pub mod crash;
+pub mod faulty;
+pub mod recording;
 pub mod servers;
 pub mod tools;

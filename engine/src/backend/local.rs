@@ -161,7 +161,7 @@ impl LocalBackend {
             Some(folder) if kind == ObjectKind::Pack => {
                 let mut shards = Vec::new();
                 self.each_entry(folder, &mut |name, _| {
-                    shards.push(format!("{folder}/{name}"))
+                    shards.push(format!("{folder}/{name}"));
                 })?;
                 for shard in shards {
                     match self.list_folder(&shard, &mut found) {

@@ -42,7 +42,7 @@ pub struct OpendalBackend {
     /// Tries again by itself.
     reading: Operator,
     /// Sends each request once.
-    writing: Operator,
+    once: Operator,
     turns: Arc<Semaphore>,
     limits: RemoteLimits,
     is_ours_alone: bool,
@@ -83,7 +83,7 @@ impl OpendalBackend {
         Ok(Self {
             address,
             reading: connect::with_retries(operator.clone(), limits),
-            writing: operator,
+            once: operator,
             turns: Arc::new(Semaphore::new(limits.connection_count_max.max(1))),
             limits,
             is_ours_alone: false,
@@ -148,7 +148,7 @@ impl Backend for OpendalBackend {
         let wait = Duration::from_secs(body.len() as u64 / SLOWEST_BYTES_PER_S);
         let wait = self.limits.answer_time_max.saturating_add(wait);
         let retries = self.limits.retry_count_max;
-        let (writing, path, key) = (self.writing.clone(), key.path(), *key);
+        let (once, path, key) = (self.once.clone(), key.path(), *key);
         self.run(async move {
             let mut pauses = pauses(retries);
             loop {
@@ -156,7 +156,7 @@ impl Backend for OpendalBackend {
                     if_not_exists: true,
                     ..WriteOptions::default()
                 };
-                let sent = writing.write_options(&path, body.clone(), options);
+                let sent = once.write_options(&path, body.clone(), options);
                 let error = match tokio::time::timeout(wait, sent).await {
                     Ok(Ok(_)) => return Ok(()),
                     Ok(Err(error)) => error,
@@ -179,41 +179,9 @@ impl Backend for OpendalBackend {
     }
 
     fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Vec<u8>, BackendError> {
-        let (reading, path) = (self.reading.clone(), key.path());
+        let (reading, once, path) = (self.reading.clone(), self.once.clone(), key.path());
         let truncated = || BackendError::new(BackendErrorKind::Truncated, "read").on(key);
-        let answer = self.run(async move {
-            let (offset, length) = match range {
-                ByteRange::All => return Ok(Some(reading.read(&path).await?)),
-                ByteRange::FromTo { offset, length } if length > 0 => (offset, length),
-                ByteRange::Last(length) if length > 0 && has_suffixes(&reading) => {
-                    return read_end(&reading, &path, length).await.map(Some);
-                }
-                // No request can ask for nothing, or not every store for the end: the length decides.
-                _ => match range.within(reading.stat(&path).await?.content_length()) {
-                    Some(range) if range.is_empty() => return Ok(Some(Buffer::new())),
-                    Some(range) => (range.start, range.end - range.start),
-                    None => return Ok(None),
-                },
-            };
-            match read(&reading, &path, offset, length).await {
-                Ok(bytes) if bytes.len() as u64 == length => Ok(Some(bytes)),
-                Ok(_) => Ok(None),
-                Err(error) => {
-                    // Stores name a range past the end in several ways.
-                    let known = error.kind() == ErrorKind::NotFound || error.is_persistent();
-                    let size_bytes = match known {
-                        true => None,
-                        false => reading
-                            .stat(&path)
-                            .await
-                            .ok()
-                            .map(|stat| stat.content_length()),
-                    };
-                    let past_end = size_bytes.is_some_and(|size| range.within(size).is_none());
-                    if past_end { Ok(None) } else { Err(error) }
-                }
-            }
-        })?;
+        let answer = self.run(async move { read_range(&reading, &once, &path, range).await })?;
         let bytes = answer.map_err(|error| failed("read", &error).on(key))?;
         bytes.map(|bytes| bytes.to_vec()).ok_or_else(truncated)
     }
@@ -305,6 +273,38 @@ fn pauses(count: usize) -> impl Iterator<Item = Duration> {
 
 fn has_suffixes(operator: &Operator) -> bool {
     operator.info().capability().read_with_suffix
+}
+
+/// `None` if the range reaches past the end.
+async fn read_range(
+    operator: &Operator,
+    once: &Operator,
+    path: &str,
+    range: ByteRange,
+) -> opendal::Result<Option<Buffer>> {
+    let (offset, length) = match range {
+        ByteRange::All => return operator.read(path).await.map(Some),
+        ByteRange::FromTo { offset, length } if length > 0 => (offset, length),
+        ByteRange::Last(length) if length > 0 && has_suffixes(operator) => {
+            return read_end(operator, path, length).await.map(Some);
+        }
+        // No request can ask for nothing, and not every store for the end: the length decides.
+        _ => match range.within(operator.stat(path).await?.content_length()) {
+            Some(range) if range.is_empty() => return Ok(Some(Buffer::new())),
+            Some(range) => (range.start, range.end - range.start),
+            None => return Ok(None),
+        },
+    };
+    match read(operator, path, offset, length).await {
+        Ok(bytes) if bytes.len() as u64 == length => Ok(Some(bytes)),
+        Ok(_) => Ok(None),
+        // Stores tell of a range past the end in several ways, so the length is asked for.
+        Err(error) if error.kind() != ErrorKind::NotFound => match once.stat(path).await {
+            Ok(stat) if range.within(stat.content_length()).is_none() => Ok(None),
+            _ => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 async fn read(

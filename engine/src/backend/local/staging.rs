@@ -143,54 +143,73 @@ fn write_all(file: &OwnedFd, body: &[&[u8]]) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Timespec, Timestamps};
+
+    use super::super::handles::Handle;
     use super::*;
 
-    fn file_in(folder: &tempfile::TempDir) -> OwnedFd {
+    fn open(folder: &tempfile::TempDir) -> OwnedFd {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         rustix::fs::open(folder.path(), flags, Mode::empty()).unwrap()
+    }
+
+    fn read(root: &OwnedFd, name: &str) -> Vec<u8> {
+        let handle = Handle::open(root.as_fd(), name).unwrap();
+        handle.read(0, handle.size_bytes()).unwrap().unwrap()
+    }
+
+    fn names(root: &OwnedFd) -> Vec<String> {
+        let entries = Dir::read_from(root).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned())
+            .filter(|name| !matches!(name.as_str(), "." | ".."))
+            .collect();
+        names.sort();
+        names
     }
 
     #[test]
     fn a_file_system_without_rename_no_replace_gets_a_link() {
         let folder = tempfile::tempdir().unwrap();
-        let root = file_in(&folder);
+        let root = open(&folder);
         let staging = Staging::default();
         staging.cannot_rename.store(true, Ordering::Relaxed);
         let write = |text: &[u8]| staging.write(root.as_fd(), ".", &[text]).unwrap();
         write(b"first").publish("name").unwrap();
         assert_eq!(write(b"second").publish("name"), Err(Errno::EXIST));
-        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
-        assert_eq!(names.len(), 1, "{names:?}");
-        assert_eq!(std::fs::read(folder.path().join("name")).unwrap(), b"first");
+        assert_eq!(names(&root), ["name"]);
+        assert_eq!(read(&root, "name"), b"first");
     }
 
     #[test]
     fn only_old_leftovers_are_swept() {
         let folder = tempfile::tempdir().unwrap();
-        let root = file_in(&folder);
-        let leave = |name: &str, age_s: u64| {
-            let file = std::fs::File::create(folder.path().join(name)).unwrap();
-            let age = std::time::Duration::from_secs(age_s);
-            file.set_modified(file.metadata().unwrap().modified().unwrap() - age)
-                .unwrap();
+        let root = open(&folder);
+        let leave = |name: &str, age_s: i64| {
+            let flags = OFlags::WRONLY | OFlags::CREATE;
+            let file = rustix::fs::openat(&root, name, flags, Mode::RUSR).unwrap();
+            let then = Timespec {
+                tv_sec: rustix::fs::fstat(&file).unwrap().st_mtime - age_s,
+                tv_nsec: 0,
+            };
+            let times = Timestamps {
+                last_access: then,
+                last_modification: then,
+            };
+            rustix::fs::futimens(&file, &times).unwrap();
         };
         leave("old", 25 * 60 * 60);
         leave("young", 23 * 60 * 60);
-        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        rustix::fs::mkdirat(&root, "folder", Mode::RWXU).unwrap();
         let staging = Staging::default();
         drop(staging.write(root.as_fd(), ".", &[b"body"]).unwrap());
-        let mut left: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["folder", "young"]);
+        assert_eq!(names(&root), ["folder", "young"]);
     }
 
     #[test]
     fn many_pieces_and_empty_ones_are_written_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        let root = file_in(&folder);
+        let root = open(&folder);
         let pieces: Vec<Vec<u8>> = (0..3000_usize)
             .map(|i| vec![i.to_le_bytes()[0]; i % 7])
             .collect();
@@ -198,9 +217,6 @@ mod tests {
         let staging = Staging::default();
         let staged = staging.write(root.as_fd(), ".", &body).unwrap();
         staged.publish("name").unwrap();
-        assert_eq!(
-            std::fs::read(folder.path().join("name")).unwrap(),
-            body.concat()
-        );
+        assert_eq!(read(&root, "name"), body.concat());
     }
 }

@@ -15,9 +15,12 @@ use crate::backend::{BackendError, BackendErrorKind};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 /// A line that acknowledges nothing for so long is dead, however much is still to be sent.
-const SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
+const SILENCE_TIME_MAX: Duration = Duration::from_mins(1);
 /// Shorter than stores keep an idle connection, so that a write seldom meets one that is being closed.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
+/// Makes a proxy for requests of one scheme.
+type ForScheme = fn(&str) -> reqwest::Result<Proxy>;
+
 const AWS_DOMAIN: &str = ".amazonaws.com";
 /// Where a bucket lies if nobody says.
 const AWS_REGION: &str = "us-east-1";
@@ -188,8 +191,7 @@ fn client(credentials: &Credentials) -> Result<Client, &'static str> {
         .tcp_user_timeout(SILENCE_TIME_MAX);
     let exempt = credentials.first(&["NO_PROXY", "no_proxy"]);
     let exempt = exempt.and_then(NoProxy::from_string);
-    type Scheme = fn(&str) -> reqwest::Result<Proxy>;
-    let proxies: [(&[&str], Scheme); 3] = [
+    let proxies: [(&[&str], ForScheme); 3] = [
         (&["HTTPS_PROXY", "https_proxy"], |url| Proxy::https(url)),
         (&["HTTP_PROXY", "http_proxy"], |url| Proxy::http(url)),
         (&["ALL_PROXY", "all_proxy"], |url| Proxy::all(url)),
