@@ -1,1 +1,3 @@
 //! Benches of Keepstone.
+
+pub mod hours;
