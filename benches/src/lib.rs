@@ -5,4 +5,5 @@
 
 pub mod args;
 pub mod error;
+pub mod hours;
 pub mod rng;

@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::backend::{ObjectKey, ObjectKind};
+use crate::backend::ObjectKey;
 use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, SessionId, SnapshotId, WriterId};
@@ -500,12 +500,7 @@ pub(crate) fn load_for_writing(repo: &Repo) -> Result<Store> {
         .into_values()
         .flat_map(|tombstone| tombstone.packs)
         .collect();
-    let packs = repo.list(ObjectKind::Pack)?.into_iter();
-    let usable = packs.filter_map(|stat| match stat.key {
-        ObjectKey::Pack(name) if !condemned.contains(&name.to_string()) => Some(name),
-        _ => None,
-    });
-    Store::load(repo, &Usable::Only(usable.collect()), true)
+    Store::load(repo, &Usable::Except(condemned), true)
 }
 
 /// For each source its newest good capture: of this host if there is one, else of any.

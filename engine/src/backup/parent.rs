@@ -81,10 +81,12 @@ impl ParentStream {
     /// Moves the window so that it holds about `ahead` bytes behind `from` and some before it. Answers whether it could show more
     /// if it were asked for more.
     pub(super) fn show(&mut self, store: &Store, from: u64, ahead: u64) -> Result<bool> {
-        let ahead = ahead.min(PARENT_WINDOW_BYTES as u64 - BEHIND);
-        let least = self.chunk_at(from.saturating_sub(ahead.min(BEHIND)));
-        let end = self.chunk_at((from + ahead).min(self.len()).saturating_sub(1)) + 1;
-        let end = end.min(self.chunks.len());
+        let fits = self.len() <= PARENT_WINDOW_BYTES as u64 && ahead >= PARENT_WINDOW_BYTES as u64;
+        let (least, end) = if fits {
+            (0, self.chunks.len())
+        } else {
+            self.around(from, ahead)
+        };
         let overlaps = least >= self.loaded.start && least <= self.loaded.end;
         if !overlaps {
             self.window.clear();
@@ -101,6 +103,14 @@ impl ParentStream {
         }
         let whole = self.loaded.start == 0 && self.loaded.end == self.chunks.len();
         Ok(!whole && self.window.len() < PARENT_WINDOW_BYTES * 3 / 4)
+    }
+
+    /// The chunks from some way before a place to `ahead` bytes behind it.
+    fn around(&self, from: u64, ahead: u64) -> (usize, usize) {
+        let ahead = ahead.min(PARENT_WINDOW_BYTES as u64 - BEHIND);
+        let least = self.chunk_at(from.saturating_sub(ahead.min(BEHIND)));
+        let end = self.chunk_at((from + ahead).min(self.len()).saturating_sub(1)) + 1;
+        (least, end.min(self.chunks.len()))
     }
 
     /// Drops what lies far behind, once the window would grow too large.

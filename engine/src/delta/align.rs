@@ -9,6 +9,8 @@
     reason = "offsets inside a slice fit its index type"
 )]
 
+use std::ops::Range;
+
 use super::Step;
 use super::anchors::WINDOW_BYTES_MAX;
 use super::fill;
@@ -97,39 +99,58 @@ impl Aligner {
             let Some(found) = self.search.next(&run.walk, parent_at) else {
                 break;
             };
-            self.fill(&mut run, &found);
+            self.bridge(&mut run, &found);
             run.copy(found);
         }
         run.literal_to(new.len());
         run.stands
     }
 
-    /// Takes the short matches in the gap before a match.
-    fn fill(&mut self, run: &mut Run<'_>, found: &Match) {
-        let Walk {
-            new,
-            parent,
-            at,
-            from,
-        } = run.walk;
-        if found.from <= from {
+    /// Tells the gap before a match: strong matches from anywhere, and short ones in order between them.
+    fn bridge(&mut self, run: &mut Run<'_>, found: &Match) {
+        let Walk { new, from, .. } = run.walk;
+        let gap = &new[..found.at];
+        let mut between = from..found.from;
+        loop {
+            let stray = self.search.next_stray(
+                &Walk {
+                    new: gap,
+                    ..run.walk
+                },
+                run.parent_at,
+            );
+            let end = stray.map_or(gap.len(), |stray| stray.at);
+            self.fill(run, end, &mut between);
+            let Some(stray) = stray else { break };
+            run.copy(stray);
+        }
+    }
+
+    /// Takes the short matches up to `end` out of the parent's side of the gap, in order.
+    fn fill(&mut self, run: &mut Run<'_>, end: usize, between: &mut Range<usize>) {
+        if between.start >= between.end {
             return;
         }
-        let (new_gap, parent_gap) = (&new[at..found.at], &parent[from..found.from]);
+        let (new, parent) = (
+            &run.walk.new[run.walk.at..end],
+            &run.walk.parent[between.clone()],
+        );
         let short_min = self.options.short_bytes_min;
-        let Some(cost) = fill::cost(new_gap.len(), parent_gap.len(), short_min) else {
+        let Some(cost) = fill::cost(new.len(), parent.len(), short_min) else {
             return;
         };
         if !self.search.budget.affords(cost) {
             return;
         }
         self.search.budget.spend(cost);
-        for short in fill::matches(new_gap, parent_gap, short_min, &mut self.search.table) {
+        let (at, from) = (run.walk.at, between.start);
+        for short in fill::matches(new, parent, short_min, &mut self.search.table) {
             run.copy(Match {
                 at: at + short.at,
                 from: from + short.from,
                 len: short.len,
             });
+            between.start = run.walk.from;
         }
     }
 }

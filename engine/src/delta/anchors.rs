@@ -1,13 +1,12 @@
 //! Anchors: one gram of the parent every 128 bytes, over the whole window, to find what has moved far.
 //!
 //! Anchors sit at multiples of the stride of the parent *stream*, so a window that slides keeps those it
-//! has and adds the new ones. An entry holds the anchor's number modulo the table's reach and a few bits
-//! of its hash. What was left behind by an older window is not removed: it reads as some place of the
-//! present window, and the bytes there tell.
+//! has and adds the new ones. What an older window left behind is not removed: a place outside the window
+//! is not answered, and for a wrong place inside it the bytes tell.
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "slots are masked by the length of the table"
+    reason = "slots are cut to the length of their tables"
 )]
 #![expect(
     clippy::cast_possible_truncation,
@@ -20,25 +19,28 @@ use super::grams::{WIDE, hash_wide, is_run};
 
 /// Distance between anchors. A match of this and a gram holds at least one.
 pub(super) const STRIDE: usize = 128;
-/// The farthest that a window is indexed: 2^19 anchors, a table of 4 MiB.
+/// The farthest that a window is indexed: 2^19 anchors.
 pub(super) const WINDOW_BYTES_MAX: usize = 1 << 26;
 
-const SLOT_BITS_MIN: u32 = 8;
+const SLOT_BITS_MIN: u32 = 6;
 
-/// Where in the window a gram was seen.
+/// Where in the window a gram was seen. Twice as many slots as a window has anchors; the last wins.
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
-    /// `tag | number modulo 2^number_bits`; twice as many slots as a window has anchors.
-    slots: Vec<u32>,
-    number_bits: u32,
-    /// The numbers (stream offset / stride) that are surely in the table.
+    /// A byte of the hash in each slot. Nearly every gram that is asked for is not here, and these
+    /// nearly fit a core's own cache, which the numbers do not.
+    tags: Vec<u8>,
+    /// The number (offset in the stream / stride), without what a window cannot mistake.
+    numbers: Vec<u32>,
+    slot_bits: u32,
+    /// The numbers that are in the table.
     held: Range<u64>,
 }
 
 impl Anchors {
-    /// How many anchors `cover` would have to add for this window.
+    /// How many anchors `cover` would have to put in for this window.
     pub(super) fn missing(&self, parent: &[u8], parent_at: u64) -> usize {
-        let wanted = numbers(parent, parent_at);
+        let wanted = wanted(parent, parent_at);
         if self.is_too_small(&wanted) {
             return count(&wanted);
         }
@@ -48,35 +50,43 @@ impl Anchors {
 
     /// Makes the table answer for this window.
     pub(super) fn cover(&mut self, parent: &[u8], parent_at: u64) {
-        let wanted = numbers(parent, parent_at);
+        let wanted = wanted(parent, parent_at);
         if self.is_too_small(&wanted) {
-            self.number_bits = count(&wanted)
+            let slot_count = (count(&wanted) * 2)
                 .next_power_of_two()
-                .trailing_zeros()
-                .max(SLOT_BITS_MIN);
-            self.slots = vec![0; 2 << self.number_bits];
+                .max(1 << SLOT_BITS_MIN);
+            self.slot_bits = slot_count.trailing_zeros();
+            self.tags = vec![0; slot_count];
+            self.numbers = vec![0; slot_count];
             self.held = 0..0;
         }
         let (before, behind) = self.gaps(&wanted);
         for numbers in [before, behind] {
-            self.add(numbers, parent, parent_at);
+            self.put(numbers, parent, parent_at);
         }
         self.held = wanted;
     }
 
-    /// A place in the window that may begin with a gram of this hash; the caller compares the bytes.
+    /// The first of the grams that begin in these bytes that may be an anchor: its place, and that of
+    /// the anchor in the window. The caller compares the bytes.
     #[inline]
-    pub(super) fn look_up(&self, hash: u64, parent_at: u64) -> Option<usize> {
-        let entry = *self.slots.get(self.slot(hash))?;
-        if (entry ^ hash as u32) >> self.number_bits != 0 {
-            return None;
-        }
-        let ahead = entry.wrapping_sub(self.held.start as u32) & self.number_mask();
-        let number = self.held.start + u64::from(ahead);
-        (number < self.held.end).then(|| (number * STRIDE as u64 - parent_at) as usize)
+    pub(super) fn first_in(&self, bytes: &[u8], parent_at: u64) -> Option<(usize, usize)> {
+        bytes
+            .array_windows::<WIDE>()
+            .enumerate()
+            .find_map(|(place, gram)| {
+                let (slot, tag) = self.slot_and_tag(gram);
+                if *self.tags.get(slot)? != tag {
+                    return None;
+                }
+                let ahead = self.numbers[slot].wrapping_sub(self.held.start as u32);
+                let number = self.held.start + u64::from(ahead);
+                (number < self.held.end)
+                    .then(|| (place, (number * STRIDE as u64 - parent_at) as usize))
+            })
     }
 
-    fn add(&mut self, numbers: Range<u64>, parent: &[u8], parent_at: u64) {
+    fn put(&mut self, numbers: Range<u64>, parent: &[u8], parent_at: u64) {
         if numbers.is_empty() {
             return;
         }
@@ -86,10 +96,9 @@ impl Anchors {
                 break;
             };
             if !is_run(gram) {
-                let hash = hash_wide(gram);
-                let tag = hash as u32 & !self.number_mask();
-                let slot = self.slot(hash);
-                self.slots[slot] = tag | (number as u32 & self.number_mask());
+                let (slot, tag) = self.slot_and_tag(gram);
+                self.tags[slot] = tag;
+                self.numbers[slot] = number as u32;
             }
         }
     }
@@ -105,21 +114,18 @@ impl Anchors {
     }
 
     fn is_too_small(&self, wanted: &Range<u64>) -> bool {
-        self.slots.is_empty() || count(wanted) > 1 << self.number_bits
-    }
-
-    fn number_mask(&self) -> u32 {
-        (1 << self.number_bits) - 1
+        count(wanted) * 2 > self.tags.len()
     }
 
     #[inline]
-    fn slot(&self, hash: u64) -> usize {
-        (hash >> (63 - self.number_bits)) as usize
+    fn slot_and_tag(&self, gram: &[u8; WIDE]) -> (usize, u8) {
+        let hash = hash_wide(gram) >> (56 - self.slot_bits);
+        ((hash >> 8) as usize, hash as u8)
     }
 }
 
 /// The numbers of the anchors whose grams lie wholly inside the window.
-fn numbers(parent: &[u8], parent_at: u64) -> Range<u64> {
+fn wanted(parent: &[u8], parent_at: u64) -> Range<u64> {
     let end = (parent_at + parent.len() as u64).saturating_sub(WIDE as u64 - 1);
     let start = parent_at.div_ceil(STRIDE as u64);
     start..end.div_ceil(STRIDE as u64).max(start)

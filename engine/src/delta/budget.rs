@@ -26,17 +26,13 @@ impl Budget {
         self.earn(len / RUN_BYTES_PER_UNIT);
     }
 
-    /// Earns for bytes that need not be stored: one unit for each, half the time to compress it.
+    /// Earns for bytes that need not be stored: less than the time to compress them.
     pub(super) fn earn_for_match(&mut self, len: usize) {
-        self.earn(len);
+        self.earn(2 * len);
     }
 
     fn earn(&mut self, units: usize) {
         self.units = (self.units + units).min(MAX);
-    }
-
-    pub(super) fn units(&self) -> usize {
-        self.units
     }
 
     pub(super) fn affords(&self, units: usize) -> bool {

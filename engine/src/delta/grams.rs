@@ -31,9 +31,9 @@ pub(super) fn hash_short(gram: &[u8; SHORT]) -> u64 {
 #[inline]
 pub(super) fn hash_wide(gram: &[u8; WIDE]) -> u64 {
     let [a, b, c, d] = words(gram);
-    let front = (a ^ b.rotate_left(23)).wrapping_mul(ODD_A);
-    let back = (c ^ d.rotate_left(41)).wrapping_mul(ODD_C);
-    (front ^ back.rotate_left(29)).wrapping_mul(ODD_B)
+    let front = (a ^ c.rotate_left(23)).wrapping_mul(ODD_A);
+    let back = (b ^ d.rotate_left(41)).wrapping_mul(ODD_C);
+    front ^ back.rotate_left(5)
 }
 
 /// Whether the gram is one byte over and over: it would match anywhere in any run of that byte.

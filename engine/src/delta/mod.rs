@@ -6,11 +6,14 @@
 
 mod align;
 mod anchors;
+mod best;
 mod budget;
 mod bytes;
 mod cut;
+mod far;
 mod fill;
 mod grams;
+mod line;
 mod near;
 mod search;
 mod walk;

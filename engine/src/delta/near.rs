@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::best::Best;
 use super::grams::{GramTable, SHORT, hash_short, is_run};
-use super::search::Best;
 use super::walk::Walk;
 
 /// How far one near search looks, and how closely.
@@ -18,7 +18,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Most units that such a search spends on hashing.
+    /// About the most units that such a search spends.
     pub(super) fn cost(&self) -> usize {
         (self.ahead + self.behind) / self.stride + self.ahead
     }
@@ -33,9 +33,8 @@ pub(super) fn search(
 ) -> usize {
     let area =
         walk.from.saturating_sub(reach.behind)..walk.parent.len().min(walk.from + reach.ahead);
-    let gram_count = put_grams(walk, &area, reach.stride, table);
+    let mut work = put_grams(walk, &area, reach.stride, table);
     let end = walk.new.len().min(walk.at + reach.ahead);
-    let mut work = gram_count;
     let mut at = walk.at;
     while at < end && !best.is_settled(at) {
         let Some(gram) = walk.new_gram::<SHORT>(at) else {
@@ -47,18 +46,17 @@ pub(super) fn search(
                 let found = walk.extend(at, area.start + number * reach.stride);
                 work += 8 + found.len / 32;
                 best.offer(walk, found);
-                (found.end().saturating_sub(at)).max(1)
+                found.end().saturating_sub(at).max(1)
             }
             None => 1,
         };
     }
-    work + at - walk.at
+    work
 }
 
 /// Fills the table so that of equal grams the first one ahead of the walk wins, then the last one behind.
 fn put_grams(walk: &Walk<'_>, area: &Range<usize>, stride: usize, table: &mut GramTable) -> usize {
-    let area_len = area.len();
-    let gram_count = (area_len + 1).saturating_sub(SHORT).div_ceil(stride);
+    let gram_count = (area.len() + 1).saturating_sub(SHORT).div_ceil(stride);
     table.reset(gram_count);
     let first_ahead = (walk.from - area.start).div_ceil(stride).min(gram_count);
     for number in (0..first_ahead).chain((first_ahead..gram_count).rev()) {

@@ -50,7 +50,7 @@ impl<'a> Walk<'a> {
     }
 
     /// How far a match lies off the line that the walk follows.
-    pub(super) fn off_diagonal(&self, found: &Match) -> usize {
+    pub(super) fn off_line(&self, found: &Match) -> usize {
         (found.at + self.from).abs_diff(found.from + self.at)
     }
 

@@ -171,6 +171,15 @@ impl Index {
             .map(|(id, places)| (*id, &places.first))
     }
 
+    /// All segments in all their places.
+    pub fn segment_places(&self) -> impl Iterator<Item = (SegmentId, &BoxRef)> {
+        self.segments.iter().flat_map(|(id, places)| {
+            std::iter::once(&places.first)
+                .chain(&places.more)
+                .map(|place| (*id, place))
+        })
+    }
+
     /// The wrapped key of a session.
     pub fn key(&self, session: SessionId) -> Option<&[u8; 48]> {
         self.keys.get(&session)

@@ -11,7 +11,7 @@ mod walk;
 
 pub use init::{InitOptions, init};
 pub use open::{config_of, open};
-pub use store::{Span, Store, Usable, read_footer};
+pub use store::{Span, Store, Usable, packs_that_exist, read_footer, read_stored_box};
 pub use walk::{FolderWalk, find};
 
 pub(crate) use lru::lock;

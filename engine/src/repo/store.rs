@@ -1,6 +1,6 @@
 //! Chunks by name: through index, record blocks and segments to bytes, each step bounded and verified.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::Repo;
@@ -13,7 +13,7 @@ use crate::id::{ChunkId, SessionId};
 use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder, IndexedPack};
 use crate::limits;
 use crate::pack::format::{decode_footer, decode_trailer};
-use crate::record::{Block, From, format as record_format};
+use crate::record::{Block, ChunkRecord, From, format as record_format};
 use crate::segment::SegmentId;
 use crate::tree::Node;
 use crate::tree::format::decode_node;
@@ -34,8 +34,8 @@ pub struct Span {
 pub enum Usable {
     /// All that the index names: for reading, where a miss is noticed.
     Indexed,
-    /// Only these: seen to exist after the tombstones were read, and not condemned.
-    Only(BTreeSet<PackName>),
+    /// What exists once the index is loaded, but none of these: the condemned ones, read before.
+    Except(BTreeSet<String>),
 }
 
 /// Looks up and reads chunks of one repository.
@@ -97,12 +97,7 @@ impl Store {
 
     /// Loads the index again, after a miss: chunks may have moved to other packs.
     pub fn reload(&self) -> Result<()> {
-        let packs = self.repo.list(ObjectKind::Pack)?.into_iter();
-        let names = packs.filter_map(|stat| match stat.key {
-            ObjectKey::Pack(name) => Some(name),
-            _ => None,
-        });
-        let state = load_state(&self.repo, &Usable::Only(names.collect()), true)?;
+        let state = load_state(&self.repo, &Usable::Except(BTreeSet::new()), true)?;
         *self
             .state
             .write()
@@ -131,6 +126,16 @@ impl Store {
             .block
             .depth(at.ordinal)
             .unwrap_or(0))
+    }
+
+    /// The record by which a chunk is read, and where it stands.
+    pub fn record(&self, id: ChunkId) -> Result<(ChunkRef, ChunkRecord)> {
+        let state = self.state();
+        let at = self.find(&state, id)?;
+        let record = self.block(&state, at.block)?.block.record(at.ordinal);
+        record
+            .map(|record| (at, record))
+            .ok_or(Error::MissingChunk { chunk: id })
     }
 
     /// Where a range of a chunk lies: plain bytes of segments, in order, neighbours joined.
@@ -260,26 +265,8 @@ impl Store {
         let pack = pack.ok_or_else(|| Error::Missing {
             object: "a pack of the index".into(),
         })?;
+        let stored = read_stored_box(&self.repo, pack.name, place)?;
         let key = ObjectKey::pack(pack.name);
-        let length = u64::from(place.header.stored_len);
-        let range = ByteRange::FromTo {
-            offset: place.offset,
-            length,
-        };
-        let stored = self
-            .repo
-            .backend()
-            .get(&key, range)
-            .map_err(|error| match error.kind() {
-                BackendErrorKind::NotFound => Error::Missing {
-                    object: key.to_string(),
-                },
-                BackendErrorKind::Truncated => Error::corrupt(key)(FormatError::new(
-                    "pack",
-                    "it is shorter than its index says",
-                )),
-                _ => Error::backend("read", &key)(error),
-            })?;
         let session = self.session_key(state, place.header.session)?;
         let object = || format!("box {} of {key}", place.header.counter);
         open_box(&session, self.repo.id(), &place.header, stored)
@@ -536,15 +523,16 @@ fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
             Err(error) => return Err(Error::corrupt(stat.key)(error)),
         }
     }
-    if footers {
-        for stat in repo.list(ObjectKind::Pack)? {
-            let ObjectKey::Pack(name) = stat.key else {
-                continue;
-            };
-            if builder.knows(&name) {
+    let exists = match usable {
+        Usable::Indexed if !footers => None,
+        _ => Some(packs_that_exist(repo)?),
+    };
+    if let (true, Some(exists)) = (footers, &exists) {
+        for (name, size_bytes) in exists {
+            if builder.knows(name) {
                 continue;
             }
-            match read_footer(repo, name, stat.size_bytes) {
+            match read_footer(repo, *name, *size_bytes) {
                 Ok(pack) => builder.add(&pack),
                 Err(Error::Missing { .. } | Error::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
@@ -554,13 +542,51 @@ fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
     let index = builder.finish();
     let usable = index.packs().iter().map(|pack| match usable {
         Usable::Indexed => true,
-        Usable::Only(names) => names.contains(&pack.name),
+        Usable::Except(condemned) => {
+            exists
+                .as_ref()
+                .is_some_and(|exists| exists.contains_key(&pack.name))
+                && !condemned.contains(&pack.name.to_string())
+        }
     });
     Ok(State {
         usable: usable.collect(),
         index,
         resolvable: Mutex::default(),
     })
+}
+
+/// All packs of the repository and their sizes in bytes.
+pub fn packs_that_exist(repo: &Repo) -> Result<BTreeMap<PackName, u64>> {
+    let packs = repo.list(ObjectKind::Pack)?.into_iter();
+    Ok(packs
+        .filter_map(|stat| match stat.key {
+            ObjectKey::Pack(name) => Some((name, stat.size_bytes)),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Reads the stored bytes of a box, still sealed.
+pub fn read_stored_box(repo: &Repo, pack: PackName, place: &BoxRef) -> Result<Vec<u8>> {
+    let key = ObjectKey::pack(pack);
+    let length = u64::from(place.header.stored_len);
+    let range = ByteRange::FromTo {
+        offset: place.offset,
+        length,
+    };
+    repo.backend()
+        .get(&key, range)
+        .map_err(|error| match error.kind() {
+            BackendErrorKind::NotFound => Error::Missing {
+                object: key.to_string(),
+            },
+            BackendErrorKind::Truncated => Error::corrupt(key)(FormatError::new(
+                "pack",
+                "it is shorter than its index says",
+            )),
+            _ => Error::backend("read", &key)(error),
+        })
 }
 
 /// Reads what a pack says of itself.

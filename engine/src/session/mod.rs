@@ -3,6 +3,7 @@
 //! No locks, no heartbeats, no clock in any safety argument: `ARCHITECTURE.md` § Sessions. Who won is decided by one
 //! put-if-absent of `end/<session>`.
 
+pub mod fence;
 pub mod format;
 
 use serde::{Deserialize, Serialize};

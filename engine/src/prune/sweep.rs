@@ -1,0 +1,259 @@
+//! Sweeping tombstones: settle the sessions that may rely on condemned packs, rescue what only they hold, delete them, and the
+//! tombstone last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::reach::Reach;
+use super::{PruneOptions, PruneReport, Waiting, apply};
+use crate::backend::{ObjectKey, ObjectKind, PackName};
+use crate::backup::{Builders, Cancel, load_for_writing};
+use crate::crypto::{SessionKey, random};
+use crate::error::{Error, Result};
+use crate::id::{ObjectId, SessionId};
+use crate::index;
+use crate::repo::{Repo, packs_that_exist};
+use crate::session::TombstoneRecord;
+use crate::session::fence::{FenceDecision, decide};
+use crate::snapshot::format::End;
+
+/// Index segments above which they are merged.
+const INDEXES_MAX: usize = 8;
+
+/// Sessions that have ended, or are settled for ever.
+pub(super) fn ended(repo: &Repo) -> Result<BTreeSet<SessionId>> {
+    let settled = repo.settled()?;
+    let mut ended: BTreeSet<_> = settled
+        .aborted
+        .into_iter()
+        .chain(settled.forgotten)
+        .collect();
+    for stat in repo.list(ObjectKind::End)? {
+        if let ObjectKey::End(id) = stat.key {
+            ended.insert(id);
+        }
+    }
+    Ok(ended)
+}
+
+/// Sweeps every tombstone there is, as far as sessions allow.
+pub(super) fn sweep_all(
+    repo: &Repo,
+    options: &PruneOptions<'_>,
+    cancel: &Cancel,
+    report: &mut PruneReport,
+) -> Result<()> {
+    // Step 1: the tombstones are seen to exist, then the sessions are listed.
+    let tombstones = repo.tombstones()?;
+    if tombstones.is_empty() {
+        return Ok(());
+    }
+    let sessions = repo.sessions()?;
+    // Step 2: every one of them is settled, fenced, or waited for.
+    settle(repo, &sessions.keys().copied().collect(), options, report)?;
+    if !report.waiting.is_empty() {
+        report.waiting_packs = tombstones
+            .values()
+            .map(|tombstone| tombstone.packs.len() as u64)
+            .sum();
+        return Ok(());
+    }
+    // Steps 3 to 5: what is live now must not need the condemned.
+    report.rescued += rescue_all(repo, cancel)?;
+    // Steps 6 and 7.
+    let exists = packs_that_exist(repo)?;
+    for (id, tombstone) in &tombstones {
+        cancel.check()?;
+        sweep(repo, *id, tombstone, &exists, report)?;
+    }
+    Ok(())
+}
+
+fn settle(
+    repo: &Repo,
+    sessions: &BTreeSet<SessionId>,
+    options: &PruneOptions<'_>,
+    report: &mut PruneReport,
+) -> Result<()> {
+    let ended = ended(repo)?;
+    let signs = last_signs(repo)?;
+    for id in sessions.difference(&ended) {
+        let stat = repo.sessions()?.remove(id);
+        let Some(stat) = stat else { continue };
+        let (record, decision) = match repo.session(*id) {
+            Ok(Some(record)) => {
+                let started = stat.stored_at_ns.unwrap_or(record.start_ns);
+                let sign = signs.get(id).copied().unwrap_or(started).max(started);
+                let decision = decide(&record, sign, &options.fence);
+                (Some(record), decision)
+            }
+            // Tidied away: it has ended since.
+            Ok(None) => continue,
+            // Nobody can tell whose it is: only its age counts.
+            Err(Error::Corrupt { .. }) => {
+                let sign = stat.stored_at_ns.unwrap_or(options.fence.now_ns);
+                let until_ns = sign.saturating_add(options.fence.fence_after_ns);
+                let old = options.fence.now_ns >= until_ns;
+                let fence = FenceDecision::Fence("its record is damaged and it is old".into());
+                (
+                    None,
+                    if old {
+                        fence
+                    } else {
+                        FenceDecision::Wait { until_ns }
+                    },
+                )
+            }
+            Err(error) => return Err(error),
+        };
+        match decision {
+            FenceDecision::Wait { until_ns } => {
+                report.waiting.push(Waiting {
+                    session: *id,
+                    record,
+                    until_ns,
+                });
+            }
+            FenceDecision::Fence(reason) => {
+                fence(repo, *id, &reason, options)?;
+                report.fenced.push((*id, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends a session by an aborted record, unless it has committed: either way it is settled.
+fn fence(repo: &Repo, id: SessionId, reason: &str, options: &PruneOptions<'_>) -> Result<()> {
+    let end = End::Aborted {
+        time_ns: options.fence.now_ns,
+        host: options.fence.host.into(),
+        reason: format!("fenced: {reason}"),
+    };
+    repo.put_end(id, &repo.seal_end(id, &end)).map(drop)
+}
+
+/// When the store last took a pack from each session, by its own time.
+fn last_signs(repo: &Repo) -> Result<BTreeMap<SessionId, i64>> {
+    let mut signs = BTreeMap::new();
+    for stat in repo.list(ObjectKind::Pack)? {
+        if let (ObjectKey::Pack(name), Some(at)) = (stat.key, stat.stored_at_ns) {
+            let sign = signs.entry(name.session).or_insert(at);
+            *sign = at.max(*sign);
+        }
+    }
+    Ok(signs)
+}
+
+/// Copies out of condemned packs what live snapshots cannot be made without.
+fn rescue_all(repo: &Repo, cancel: &Cancel) -> Result<u64> {
+    let mut tries = 0;
+    loop {
+        match rescue_once(repo, cancel) {
+            // Another sweep has moved it since the index was loaded: look again, a few times.
+            Err(Error::Missing { .. } | Error::MissingChunk { .. }) if tries < 3 => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+fn rescue_once(repo: &Repo, cancel: &Cancel) -> Result<u64> {
+    let snapshots = repo.snapshots()?;
+    let store = load_for_writing(repo)?;
+    let ground = apply::ground(repo, store, SessionId(random()));
+    let mut builders = Builders::new(Arc::clone(&ground));
+    let mut rescued = 0;
+    let store = Arc::clone(&ground.store);
+    let mut reach = Reach::new(&store, cancel);
+    for listed in &snapshots {
+        reach.snapshot(&listed.snapshot, &mut |reached| {
+            rescued += u64::from(apply::rescue(&ground, &mut builders, reached)?);
+            Ok(())
+        })?;
+    }
+    builders.flush()?;
+    drop(builders);
+    apply::finish(ground)?;
+    Ok(rescued)
+}
+
+fn sweep(
+    repo: &Repo,
+    id: ObjectId,
+    tombstone: &TombstoneRecord,
+    exists: &BTreeMap<PackName, u64>,
+    report: &mut PruneReport,
+) -> Result<()> {
+    for name in tombstone
+        .packs
+        .iter()
+        .filter_map(|name| name.parse::<PackName>().ok())
+    {
+        let key = ObjectKey::pack(name);
+        // Answered or seen absent: a deletion on its way after the tombstone is gone would hit what a new writer uses.
+        repo.backend()
+            .delete(&key)
+            .map_err(Error::backend("delete", &key))?;
+        if let Some(size) = exists.get(&name) {
+            report.swept += 1;
+            report.swept_bytes += size;
+        }
+    }
+    let key = ObjectKey::tombstone(id);
+    repo.backend()
+        .delete(&key)
+        .map_err(Error::backend("delete", &key))
+}
+
+/// Makes one index segment of many: entries first, then which packs exist; the segments read go last.
+pub(super) fn merge_indexes(repo: &Repo) -> Result<()> {
+    let listed = repo.list(ObjectKind::Index)?;
+    let mut packs = BTreeMap::new();
+    let mut read = Vec::new();
+    for stat in &listed {
+        let bytes = match repo.get(&stat.key) {
+            Ok(bytes) => bytes,
+            Err(Error::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        // A damaged segment is left for check to name.
+        if let Ok(entries) = index::format::open(repo.root(), repo.id(), &bytes) {
+            packs.extend(entries.into_iter().map(|pack| (pack.name, pack)));
+            read.push(stat.key);
+        }
+    }
+    let exists = packs_that_exist(repo)?;
+    let before = packs.len();
+    packs.retain(|name, _| exists.contains_key(name));
+    if read.len() <= INDEXES_MAX && packs.len() == before {
+        return Ok(());
+    }
+    if !packs.is_empty() {
+        let session = SessionKey::generate(repo.root(), repo.id(), SessionId(random()));
+        let packs: Vec<_> = packs.into_values().collect();
+        let bytes = index::format::seal(&session, repo.id(), 1, &packs);
+        let key = ObjectKey::index(ObjectId(random()));
+        repo.backend()
+            .put_new(&key, &[&bytes])
+            .map_err(Error::backend("write", &key))?;
+    }
+    for key in read {
+        repo.backend()
+            .delete(&key)
+            .map_err(Error::backend("delete", &key))?;
+    }
+    Ok(())
+}
+
+/// A session record is not needed once its end exists.
+pub(super) fn tidy_sessions(repo: &Repo) -> Result<()> {
+    let sessions = repo.sessions()?;
+    let ended = ended(repo)?;
+    for id in sessions.into_keys().filter(|id| ended.contains(id)) {
+        let key = ObjectKey::session(id);
+        repo.backend()
+            .delete(&key)
+            .map_err(Error::backend("delete", &key))?;
+    }
+    Ok(())
+}
