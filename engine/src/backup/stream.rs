@@ -35,6 +35,7 @@ pub(super) struct StreamEncoder {
     keys: Vec<(usize, Vec<u8>)>,
     parent: Option<ParentStream>,
     aligner: Aligner,
+    looks_wide: bool,
     walk: u64,
     entries: Vec<ListEntry>,
     counts: StreamCounts,
@@ -59,6 +60,7 @@ impl StreamEncoder {
             keys: vec![],
             parent,
             aligner: Aligner::new(AlignOptions::default()),
+            looks_wide: false,
             walk: 0,
             entries: vec![],
             counts: StreamCounts::default(),
@@ -234,22 +236,23 @@ impl StreamEncoder {
         let Some(parent) = &mut self.parent else {
             return Ok(vec![]);
         };
-        let looks = [bytes.len() as u64 + FIRST_LOOK, PARENT_WINDOW_BYTES as u64];
+        let near = bytes.len() as u64 + FIRST_LOOK;
         let mut steps = Vec::new();
-        let mut walk = self.walk;
-        for look in looks {
+        loop {
+            let look = if self.looks_wide { PARENT_WINDOW_BYTES as u64 } else { near };
             let more = parent.show(store, self.walk, look)?;
             let (window, window_at) = parent.window();
-            steps.clear();
-            walk = self
-                .aligner
-                .align(bytes, at, window, window_at, self.walk, &mut steps);
-            if !more || literal_bytes(&steps) * 8 <= bytes.len() as u64 {
-                break;
+            let walk = self.aligner.align(bytes, at, window, window_at, self.walk, &mut steps);
+            let says_little = literal_bytes(&steps) * 8 > bytes.len() as u64;
+            if self.looks_wide || !more || !says_little {
+                self.walk = walk;
+                return Ok(steps);
             }
+            // Things have moved far. What the aligner has learned from too small a window would mislead it.
+            self.looks_wide = true;
+            self.aligner = Aligner::new(AlignOptions::default());
+            steps.clear();
         }
-        self.walk = walk;
-        Ok(steps)
     }
 
     fn write_whole(&mut self, buffer: &[u8], cut: Cut, builders: &mut Builders) -> Result<()> {
