@@ -56,8 +56,11 @@ impl fmt::Display for BackendErrorKind {
     }
 }
 
-/// A failure of a backend: which act on which object, of what kind, and what was answered.
-pub struct BackendError {
+/// A failure of a backend: which act on which object, of what kind, and what was answered. One pointer, so that it may
+/// be the error of anything.
+pub struct BackendError(Box<Failure>);
+
+struct Failure {
     kind: BackendErrorKind,
     act: &'static str,
     key: Option<ObjectKey>,
@@ -68,69 +71,69 @@ pub struct BackendError {
 impl BackendError {
     /// Makes an error from the attempted act, a verb such as `write` or `create the folder`.
     pub fn new(kind: BackendErrorKind, act: &'static str) -> Self {
-        Self {
+        Self(Box::new(Failure {
             kind,
             act,
             key: None,
             place: None,
             source: None,
-        }
+        }))
     }
 
     /// Names the object.
     #[must_use]
     pub fn on(mut self, key: &ObjectKey) -> Self {
-        self.key = Some(*key);
+        self.0.key = Some(*key);
         self
     }
 
     /// Names a folder, a file or a store where there is no object to name. Must hold no secret.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
-        self.place = Some(place.into());
+        self.0.place = Some(place.into());
         self
     }
 
     /// Adds what was underneath; its message is printed after this one's. Must hold no secret.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     /// Kind of the failure.
     pub fn kind(&self) -> BackendErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The object, if the act had one.
     pub fn key(&self) -> Option<&ObjectKey> {
-        self.key.as_ref()
+        self.0.key.as_ref()
     }
 
     /// What was attempted.
     pub fn act(&self) -> &'static str {
-        self.act
+        self.0.act
     }
 }
 
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}", self.act)?;
-        if let Some(key) = &self.key {
+        write!(f, "cannot {}", self.0.act)?;
+        if let Some(key) = &self.0.key {
             write!(f, " {key}")?;
         }
-        if let Some(place) = &self.place {
+        if let Some(place) = &self.0.place {
             write!(f, " {place}")?;
         }
-        write!(f, ": {}", self.kind)
+        write!(f, ": {}", self.0.kind)
     }
 }
 
 impl fmt::Debug for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        if let Some(source) = &self.source {
+        if let Some(source) = &self.0.source {
             write!(f, ": {source:?}")?;
         }
         Ok(())
@@ -139,6 +142,6 @@ impl fmt::Debug for BackendError {
 
 impl std::error::Error for BackendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| source as _)
     }
 }

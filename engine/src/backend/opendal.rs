@@ -6,18 +6,19 @@
 
 mod answer;
 mod connect;
+mod reading;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
-use opendal::options::{ListOptions, ReadOptions, WriteOptions};
-use opendal::{Buffer, BytesRange, Entry, ErrorKind, Metadata, Operator};
+use opendal::options::WriteOptions;
+use opendal::{Buffer, Operator};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use self::answer::{failed, was_not_done};
+use self::reading::Reading;
 use super::address::RemoteAddress;
 use super::credentials::{Credentials, RemoteLimits};
 use super::foreign::Look;
@@ -27,10 +28,6 @@ use super::{
 
 /// The slowest write that is waited for, beside the usual time: four packs at once over a line of 1 Mbit/s.
 const SLOWEST_BYTES_PER_S: u64 = 32 << 10;
-/// Names looked at to tell whose a place is.
-const LOOK_NAMES_MAX: usize = 1000;
-/// Bytes read of a file that tells whose a place is.
-const HEAD_BYTES: u64 = 4096;
 /// The pause before the second try; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between tries.
@@ -39,10 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A repository in a remote store.
 pub struct OpendalBackend {
     address: String,
-    /// Tries again by itself.
-    reading: Operator,
-    /// Sends each request once.
-    once: Operator,
+    reading: Reading,
+    /// Sends each request once, and waits as long as it takes.
+    writing: Operator,
     turns: Arc<Semaphore>,
     limits: RemoteLimits,
     is_ours_alone: bool,
@@ -82,8 +78,8 @@ impl OpendalBackend {
         }
         Ok(Self {
             address,
-            reading: connect::with_retries(operator.clone(), limits),
-            once: operator,
+            reading: Reading::new(operator.clone(), limits),
+            writing: operator,
             turns: Arc::new(Semaphore::new(limits.connection_count_max.max(1))),
             limits,
             is_ours_alone: false,
@@ -93,33 +89,7 @@ impl OpendalBackend {
     /// What lies at the top, for recognising other tools' repositories.
     pub(super) fn look(&self) -> Result<Look, BackendError> {
         let reading = self.reading.clone();
-        let looked = self.run(async move {
-            let mut look = Look::default();
-            for entry in some_names(&reading, "").await? {
-                let path = entry.path();
-                match path.strip_suffix('/') {
-                    Some("") => false,
-                    Some(folder) => look.folders.insert(folder.to_owned()),
-                    None => look.files.insert(path.to_owned()),
-                };
-            }
-            if look.folders.contains("keys") {
-                for entry in some_names(&reading, "keys/").await? {
-                    let name = entry.path().strip_prefix("keys/").unwrap_or_default();
-                    if !name.is_empty() {
-                        look.keys.insert(name.to_owned());
-                    }
-                }
-            }
-            for name in ["config", "README"] {
-                if look.files.contains(name) {
-                    let length = reading.stat(name).await?.content_length().min(HEAD_BYTES);
-                    let head = read(&reading, name, 0, length).await?;
-                    look.heads.insert(name.to_owned(), head.to_vec());
-                }
-            }
-            Ok(look)
-        })?;
+        let looked = self.run(async move { reading.look().await })?;
         looked.map_err(|error| failed("list", &error).at(&self.address))
     }
 
@@ -148,7 +118,7 @@ impl Backend for OpendalBackend {
         let wait = Duration::from_secs(body.len() as u64 / SLOWEST_BYTES_PER_S);
         let wait = self.limits.answer_time_max.saturating_add(wait);
         let retries = self.limits.retry_count_max;
-        let (once, path, key) = (self.once.clone(), key.path(), *key);
+        let (writing, path, key) = (self.writing.clone(), key.path(), *key);
         self.run(async move {
             let mut pauses = pauses(retries);
             loop {
@@ -156,7 +126,7 @@ impl Backend for OpendalBackend {
                     if_not_exists: true,
                     ..WriteOptions::default()
                 };
-                let sent = once.write_options(&path, body.clone(), options);
+                let sent = writing.write_options(&path, body.clone(), options);
                 let error = match tokio::time::timeout(wait, sent).await {
                     Ok(Ok(_)) => return Ok(()),
                     Ok(Err(error)) => error,
@@ -165,11 +135,7 @@ impl Backend for OpendalBackend {
                         return Err(error.on(&key).because("no answer came in time"));
                     }
                 };
-                let pause = if was_not_done(&error) {
-                    pauses.next()
-                } else {
-                    None
-                };
+                let pause = was_not_done(&error).then(|| pauses.next()).flatten();
                 match pause {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(failed("write", &error).on(&key)),
@@ -179,9 +145,9 @@ impl Backend for OpendalBackend {
     }
 
     fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Vec<u8>, BackendError> {
-        let (reading, once, path) = (self.reading.clone(), self.once.clone(), key.path());
+        let (reading, path) = (self.reading.clone(), key.path());
         let truncated = || BackendError::new(BackendErrorKind::Truncated, "read").on(key);
-        let answer = self.run(async move { read_range(&reading, &once, &path, range).await })?;
+        let answer = self.run(async move { reading.range(&path, range).await })?;
         let bytes = answer.map_err(|error| failed("read", &error).on(key))?;
         bytes.map(|bytes| bytes.to_vec()).ok_or_else(truncated)
     }
@@ -192,46 +158,20 @@ impl Backend for OpendalBackend {
             return both.into_iter().filter_map(Result::transpose).collect();
         };
         let reading = self.reading.clone();
-        let answer = self.run(async move {
-            let options = ListOptions {
-                recursive: true,
-                ..ListOptions::default()
-            };
-            let mut lister = reading
-                .lister_options(&format!("{folder}/"), options)
-                .await?;
-            let mut found = Vec::new();
-            while let Some(entry) = lister.try_next().await? {
-                let Some(key) = ObjectKey::parse(entry.path()) else {
-                    continue;
-                };
-                if entry.metadata().is_file() {
-                    found.push(object_stat(key, entry.metadata()));
-                } else if let Some(stat) = stat(&reading, key).await? {
-                    found.push(stat); // The store lists names only.
-                }
-            }
-            found.sort_unstable_by_key(|stat| stat.key);
-            Ok(found)
-        })?;
+        let answer = self.run(async move { reading.list(folder).await })?;
         answer.map_err(|error| failed("list", &error).at(kind.to_string()))
     }
 
     fn stat(&self, key: &ObjectKey) -> Result<Option<ObjectStat>, BackendError> {
         let (reading, key) = (self.reading.clone(), *key);
-        let answer = self.run(async move { stat(&reading, key).await })?;
+        let answer = self.run(async move { reading.stat(key).await })?;
         answer.map_err(|error| failed("look at", &error).on(&key))
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), BackendError> {
         let (reading, path) = (self.reading.clone(), key.path());
         let answer = self.run(async move { reading.delete(&path).await })?;
-        match answer {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(failed("delete", &error).on(key))
-            }
-            _ => Ok(()),
-        }
+        answer.map_err(|error| failed("delete", &error).on(key))
     }
 
     fn address(&self) -> String {
@@ -249,120 +189,19 @@ impl Backend for OpendalBackend {
 
 /// Threads that talk to stores, for the whole process and as long as it lives.
 fn runtime() -> Result<&'static Runtime, BackendError> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("store")
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            BackendError::new(BackendErrorKind::Other, "start the threads for a store")
-                .because(error)
-        })?;
-    // Of two threads that come here at once, one wins and the other's runtime is dropped unused.
-    Ok(RUNTIME.get_or_init(|| runtime))
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let builder = builder.worker_threads(2).thread_name("store").enable_all();
+        builder.build().map_err(|error| error.to_string())
+    });
+    made.as_ref().map_err(|problem| {
+        BackendError::new(BackendErrorKind::Other, "start the threads for a store")
+            .because(problem.as_str())
+    })
 }
 
 fn pauses(count: usize) -> impl Iterator<Item = Duration> {
     let doubled = |pause: &Duration| Some((*pause * 2).min(LONGEST_PAUSE));
     std::iter::successors(Some(FIRST_PAUSE), doubled).take(count)
-}
-
-fn has_suffixes(operator: &Operator) -> bool {
-    operator.info().capability().read_with_suffix
-}
-
-/// `None` if the range reaches past the end.
-async fn read_range(
-    operator: &Operator,
-    once: &Operator,
-    path: &str,
-    range: ByteRange,
-) -> opendal::Result<Option<Buffer>> {
-    let (offset, length) = match range {
-        ByteRange::All => return operator.read(path).await.map(Some),
-        ByteRange::FromTo { offset, length } if length > 0 => (offset, length),
-        ByteRange::Last(length) if length > 0 && has_suffixes(operator) => {
-            return read_end(operator, path, length).await.map(Some);
-        }
-        // No request can ask for nothing, and not every store for the end: the length decides.
-        _ => match range.within(operator.stat(path).await?.content_length()) {
-            Some(range) if range.is_empty() => return Ok(Some(Buffer::new())),
-            Some(range) => (range.start, range.end - range.start),
-            None => return Ok(None),
-        },
-    };
-    match read(operator, path, offset, length).await {
-        Ok(bytes) if bytes.len() as u64 == length => Ok(Some(bytes)),
-        Ok(_) => Ok(None),
-        // Stores tell of a range past the end in several ways, so the length is asked for.
-        Err(error) if error.kind() != ErrorKind::NotFound => match once.stat(path).await {
-            Ok(stat) if range.within(stat.content_length()).is_none() => Ok(None),
-            _ => Err(error),
-        },
-        Err(error) => Err(error),
-    }
-}
-
-async fn read(
-    operator: &Operator,
-    path: &str,
-    offset: u64,
-    length: u64,
-) -> opendal::Result<Buffer> {
-    let options = ReadOptions {
-        range: BytesRange::new(offset, Some(length)),
-        ..ReadOptions::default()
-    };
-    operator.read_options(path, options).await
-}
-
-async fn read_end(operator: &Operator, path: &str, length: u64) -> opendal::Result<Buffer> {
-    let options = ReadOptions {
-        range: BytesRange::suffix(length),
-        ..ReadOptions::default()
-    };
-    match operator.read_options(path, options).await {
-        Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => {
-            // An empty object has no last bytes.
-            let size_bytes = operator.stat(path).await?.content_length();
-            if size_bytes == 0 {
-                Ok(Buffer::new())
-            } else {
-                Err(error)
-            }
-        }
-        answer => answer,
-    }
-}
-
-async fn stat(operator: &Operator, key: ObjectKey) -> opendal::Result<Option<ObjectStat>> {
-    match operator.stat(&key.path()).await {
-        Ok(metadata) => Ok(Some(object_stat(key, &metadata))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn some_names(operator: &Operator, folder: &str) -> opendal::Result<Vec<Entry>> {
-    let mut lister = operator.lister(folder).await?;
-    let mut found = Vec::new();
-    while found.len() < LOOK_NAMES_MAX
-        && let Some(entry) = lister.try_next().await?
-    {
-        found.push(entry);
-    }
-    Ok(found)
-}
-
-fn object_stat(key: ObjectKey, metadata: &Metadata) -> ObjectStat {
-    let stored_at = metadata.last_modified();
-    ObjectStat {
-        key,
-        size_bytes: metadata.content_length(),
-        stored_at_ns: stored_at.and_then(|at| i64::try_from(at.into_inner().as_nanosecond()).ok()),
-    }
 }

@@ -2,13 +2,13 @@
 //! removed with it.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use keepstone_engine::backend::{Credentials, RepositoryAddress};
+use keepstone_engine::backend::credentials::RemoteLimits;
+use keepstone_engine::backend::{Credentials, ObjectKind, RepositoryAddress, open_backend};
 use tempfile::TempDir;
 
 const USER: &str = "keepstone-test";
@@ -91,19 +91,15 @@ impl Minio {
         panic!("minio does not answer; its log:\n{log}");
     }
 
+    /// Whether it does what it is asked: it is alive some time before it is ready.
     fn answers(&self) -> bool {
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port);
-        let wait = Duration::from_millis(500);
-        let Ok(mut stream) = TcpStream::connect_timeout(&address.into(), wait) else {
-            return false;
+        let limits = RemoteLimits {
+            retry_count_max: 0,
+            ..RemoteLimits::default()
         };
-        let request = b"GET /minio/health/live HTTP/1.0\r\nHost: localhost\r\n\r\n";
-        let mut answer = Vec::new();
-        let asked = stream
-            .set_read_timeout(Some(wait))
-            .and_then(|()| stream.write_all(request))
-            .and_then(|()| stream.read_to_end(&mut answer));
-        asked.is_ok() && answer.starts_with(b"HTTP/1.0 200")
+        let credentials = self.credentials().limited(limits);
+        let backend = open_backend(&self.address("ready"), &credentials).expect("a backend");
+        backend.list(ObjectKind::End).is_ok()
     }
 
     /// Where it listens.

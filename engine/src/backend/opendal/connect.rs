@@ -49,21 +49,28 @@ pub(super) fn memory() -> Result<Operator, BackendError> {
     })
 }
 
-/// The same operator, but one that waits and tries again.
-pub(super) fn with_retries(operator: Operator, limits: RemoteLimits) -> Operator {
-    let told = |event: RetryEvent<'_>| {
-        tracing::debug!(operation = ?event.op, attempt = event.attempt, kind = %event.err.kind(), "trying again");
-    };
+/// The same operator, but one that does not wait for ever.
+pub(super) fn with_timeouts(operator: Operator, limits: RemoteLimits) -> Operator {
     let timeouts = TimeoutLayer::new()
         .with_timeout(limits.answer_time_max)
         .with_io_timeout(limits.answer_time_max);
+    operator.layer(timeouts)
+}
+
+/// The same operator, but one that pauses and tries again. Its timeouts must lie inside.
+pub(super) fn with_retries(operator: Operator, limits: RemoteLimits) -> Operator {
+    let told = |event: RetryEvent<'_>| {
+        // The error itself holds the request: only its kind is told.
+        let kind = event.err.kind();
+        tracing::debug!(operation = ?event.op, attempt = event.attempt, %kind, "trying again");
+    };
     let retries = RetryLayer::new()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)
         .with_max_times(limits.retry_count_max)
         .with_jitter()
         .with_notify(told);
-    operator.layer(timeouts).layer(retries)
+    operator.layer(retries)
 }
 
 fn build(builder: impl Builder, address: &RemoteAddress) -> Result<Operator, BackendError> {
