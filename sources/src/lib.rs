@@ -1,1 +1,4 @@
 //! Benches of Keepstone.
+
+#[cfg(feature = "command")]
+pub mod command;
