@@ -2,3 +2,7 @@
 
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "command")]
+pub mod command;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

@@ -3,3 +3,4 @@
 mod backend;
 mod fuzz;
 mod tidy;
+mod command;

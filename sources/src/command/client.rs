@@ -1,0 +1,468 @@
+//! One child process: its pipes, its process group, its end. The only file that starts a program.
+//!
+//! Invariant: a `Running` that goes away takes its whole process group along, unless the child had ended by itself.
+//! Everything happens on the caller's thread: one `poll` waits for the pipes and for the end of the child, and
+//! comes up for air every tenth of a second to look at the clock and at ^C.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use keepstone_engine::source::{SourceError, SourceErrorKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pipe::fcntl_setpipe_size;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
+
+use super::{CommandSettings, LineHook};
+
+/// Size that the data pipe is given: fewer switches between the two processes.
+const PIPE_BYTES: usize = 1 << 20;
+/// How long one wait lasts at most.
+const TICK: Duration = Duration::from_millis(100);
+/// How long an output may stay silent and open after its program has ended.
+const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+/// How long a process group has between SIGTERM and SIGKILL.
+const KILL_GRACE: Duration = Duration::from_secs(2);
+/// Lines of what the command said that are kept.
+const TAIL_LINES: usize = 20;
+/// Characters of one such line that are kept.
+const LINE_CHARS: usize = 500;
+/// Variables that a child never gets: they hold credentials of the repository.
+const SECRET_PREFIXES: [&str; 5] = ["KEEPSTONE_", "RESTIC_", "AWS_", "AZURE_", "GOOGLE_"];
+
+/// Which way the data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// Standard output is the data.
+    FromCommand,
+    /// Standard input is the data.
+    ToCommand,
+}
+
+/// A started command.
+#[derive(Debug)]
+pub(super) struct Running {
+    program: String,
+    child: Child,
+    /// Tells at once that the child ended; without it that is noticed within a tick.
+    pidfd: Option<OwnedFd>,
+    /// The data pipe; gone once it is finished.
+    data: Option<std::fs::File>,
+    talk: Vec<Talk>,
+    deadline: Option<(Instant, Duration)>,
+    exited_at: Option<Instant>,
+    status: Option<ExitStatus>,
+}
+
+impl Running {
+    /// Starts the command with clean environment, in a process group of its own.
+    pub(super) fn start(
+        settings: &CommandSettings,
+        direction: Direction,
+    ) -> Result<Self, SourceError> {
+        let program = settings.command.program().to_owned();
+        let argv = settings.command.argv();
+        let mut command = Command::new(&program);
+        command.args(argv.iter().skip(1)).process_group(0);
+        for (name, _) in std::env::vars_os() {
+            if is_secret(&name.to_string_lossy()) {
+                command.env_remove(name);
+            }
+        }
+        command.envs(
+            settings
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(match direction {
+            Direction::FromCommand => Stdio::null(),
+            Direction::ToCommand => Stdio::piped(),
+        });
+        let started = Instant::now();
+        let child = command
+            .spawn()
+            .map_err(|error| cannot_start(&program, error))?;
+        let mut running = Self {
+            program,
+            pidfd: pid_of(&child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
+            child,
+            data: None,
+            talk: Vec::new(),
+            deadline: settings.timeout.map(|timeout| (started + timeout, timeout)),
+            exited_at: None,
+            status: None,
+        };
+        running.take_pipes(direction, settings.on_line.as_ref())?;
+        Ok(running)
+    }
+
+    fn take_pipes(
+        &mut self,
+        direction: Direction,
+        on_line: Option<&LineHook>,
+    ) -> Result<(), SourceError> {
+        let stdout = self.child.stdout.take().map(OwnedFd::from);
+        let stderr = self.child.stderr.take().map(OwnedFd::from);
+        let stdin = self.child.stdin.take().map(OwnedFd::from);
+        let (data, talk) = match direction {
+            Direction::FromCommand => (stdout, vec![stderr]),
+            Direction::ToCommand => (stdin, vec![stderr, stdout]),
+        };
+        if let Some(data) = &data {
+            // A user over the limit for pipes is refused; the pipe then stays as it was.
+            let _size = fcntl_setpipe_size(data, PIPE_BYTES);
+        }
+        for pipe in data.iter().chain(talk.iter().flatten()) {
+            fcntl_getfl(pipe)
+                .and_then(|flags| fcntl_setfl(pipe, flags | OFlags::NONBLOCK))
+                .map_err(|error| self.failed("cannot set up a pipe to").because(error))?;
+        }
+        self.data = data.map(std::fs::File::from);
+        self.talk = talk
+            .into_iter()
+            .flatten()
+            .map(|pipe| Talk::new(pipe, on_line.cloned()))
+            .collect();
+        Ok(())
+    }
+
+    /// Reads output of the command; 0 at its end.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<usize, SourceError> {
+        let mut silent_since = Instant::now();
+        loop {
+            let Some(data) = &mut self.data else {
+                return Ok(0);
+            };
+            match data.read(buffer) {
+                Ok(0) => self.data = None,
+                Ok(count) => return Ok(count),
+                Err(error) if is_transient(&error) => {}
+                Err(error) => {
+                    return Err(self.failed("cannot read the output of").because(error));
+                }
+            }
+            if let Some(exited_at) = self.exited_at {
+                silent_since = silent_since.max(exited_at);
+                if self.data.is_some() && silent_since.elapsed() > ORPHAN_GRACE {
+                    return Err(self.orphaned());
+                }
+            }
+            if self.data.is_some() {
+                self.wait(PollFlags::IN, cancelled)?;
+            }
+        }
+    }
+
+    /// Writes input of the command.
+    pub(super) fn write_all(
+        &mut self,
+        mut bytes: &[u8],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), SourceError> {
+        while !bytes.is_empty() {
+            let Some(data) = &mut self.data else {
+                return Err(self.deaf(cancelled));
+            };
+            match data.write(bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if is_transient(&error) => self.wait(PollFlags::OUT, cancelled)?,
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    self.data = None;
+                }
+                Err(error) => return Err(self.failed("cannot write to").because(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the data pipe, waits for the end of the command and honours its status.
+    pub(super) fn finish(&mut self, cancelled: &dyn Fn() -> bool) -> Result<(), SourceError> {
+        self.data = None;
+        while self.exited_at.is_none() {
+            self.wait(PollFlags::empty(), cancelled)?;
+        }
+        self.listen();
+        self.talk.iter_mut().for_each(Talk::end_line);
+        let status = self
+            .child
+            .wait()
+            .map_err(|error| self.failed("cannot learn the status of").because(error))?;
+        self.status = Some(status);
+        if status.success() {
+            return Ok(());
+        }
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("ended with status {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended in an unknown way".into(),
+        };
+        Err(self.with_tail(SourceError::new(
+            SourceErrorKind::Interrupted,
+            format!("{} {how}", self.program),
+        )))
+    }
+
+    /// The last lines that the command wrote beside its data.
+    pub(super) fn said(&self) -> impl Iterator<Item = &str> {
+        self.talk
+            .iter()
+            .flat_map(|talk| talk.lines.iter().map(String::as_str))
+    }
+
+    /// Ends the whole process group, unless the command has ended and was waited for.
+    pub(super) fn kill(&mut self) {
+        self.data = None;
+        if self.status.is_some() {
+            return;
+        }
+        // Until it is waited for, the child keeps the number of the group from being used again.
+        if let Some(group) = pid_of(&self.child) {
+            let _gone = kill_process_group(group, Signal::TERM);
+            let until = Instant::now() + KILL_GRACE;
+            while self.exited_at.is_none() && Instant::now() < until {
+                self.poll_once(PollFlags::empty());
+                self.listen();
+                self.look_for_end();
+            }
+            let _gone = kill_process_group(group, Signal::KILL);
+        }
+        self.status = self.child.wait().ok();
+    }
+
+    /// One wait for the data pipe, with everything that may end it.
+    fn wait(&mut self, flags: PollFlags, cancelled: &dyn Fn() -> bool) -> Result<(), SourceError> {
+        self.poll_once(flags);
+        self.listen();
+        if cancelled() {
+            return Err(SourceError::new(
+                SourceErrorKind::Cancelled,
+                format!("{} was stopped on request", self.program),
+            ));
+        }
+        if let Some((_, timeout)) = self.deadline.filter(|(at, _)| Instant::now() >= *at) {
+            return Err(self.with_tail(SourceError::new(
+                SourceErrorKind::Interrupted,
+                format!("{} did not end within {timeout:?}", self.program),
+            )));
+        }
+        if self.look_for_end() {
+            return Err(SourceError::new(
+                SourceErrorKind::Interrupted,
+                format!(
+                    "{} stopped to ask on the terminal; give it its password by file or environment",
+                    self.program
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn poll_once(&self, flags: PollFlags) {
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(4);
+        if let (Some(data), false) = (&self.data, flags.is_empty()) {
+            fds.push(PollFd::new(data, flags));
+        }
+        for talk in &self.talk {
+            fds.extend(
+                talk.pipe
+                    .as_ref()
+                    .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
+            );
+        }
+        if self.exited_at.is_none() {
+            fds.extend(
+                self.pidfd
+                    .as_ref()
+                    .map(|pidfd| PollFd::new(pidfd, PollFlags::IN)),
+            );
+        }
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(TICK.subsec_nanos()),
+        };
+        // An interrupted wait is a short one: the callers look at the state anyway.
+        let _ready = poll(&mut fds, Some(&tick));
+    }
+
+    fn listen(&mut self) {
+        for talk in &mut self.talk {
+            talk.drain();
+        }
+    }
+
+    /// Notes the end of the child; tells whether it hangs on a question to the terminal.
+    fn look_for_end(&mut self) -> bool {
+        if self.exited_at.is_some() {
+            return false;
+        }
+        let Some(pid) = pid_of(&self.child) else {
+            return false;
+        };
+        let options = WaitIdOptions::EXITED
+            | WaitIdOptions::STOPPED
+            | WaitIdOptions::NOHANG
+            | WaitIdOptions::NOWAIT;
+        let Ok(Some(status)) = waitid(WaitId::Pid(pid), options) else {
+            return false;
+        };
+        if status.stopped() {
+            let signal = status.stopping_signal();
+            return [Signal::TTIN, Signal::TTOU]
+                .iter()
+                .any(|tty| Some(tty.as_raw()) == signal);
+        }
+        self.exited_at = Some(Instant::now());
+        false
+    }
+
+    /// The command closed its input early: its status says why, if it has one.
+    fn deaf(&mut self, cancelled: &dyn Fn() -> bool) -> SourceError {
+        match self.finish(cancelled) {
+            Err(error) => error,
+            Ok(()) => self.with_tail(SourceError::new(
+                SourceErrorKind::Interrupted,
+                format!(
+                    "{} ended with status 0 before it had read everything",
+                    self.program
+                ),
+            )),
+        }
+    }
+
+    fn orphaned(&self) -> SourceError {
+        self.with_tail(SourceError::new(
+            SourceErrorKind::Interrupted,
+            format!(
+                "{} ended, but a process it left behind keeps its output open, so its end cannot be proved",
+                self.program
+            ),
+        ))
+    }
+
+    fn failed(&self, act: &str) -> SourceError {
+        SourceError::new(SourceErrorKind::Other, format!("{act} {}", self.program))
+    }
+
+    fn with_tail(&self, error: SourceError) -> SourceError {
+        let tail: Vec<_> = self.said().collect();
+        if tail.is_empty() {
+            return error;
+        }
+        error.because(tail.join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A pipe on which the command talks to people.
+struct Talk {
+    pipe: Option<std::fs::File>,
+    on_line: Option<LineHook>,
+    partial: Vec<u8>,
+    lines: VecDeque<String>,
+}
+
+impl Talk {
+    fn new(pipe: OwnedFd, on_line: Option<LineHook>) -> Self {
+        Self {
+            pipe: Some(pipe.into()),
+            on_line,
+            partial: Vec::new(),
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// Takes what is there without waiting for more.
+    fn drain(&mut self) {
+        let mut buffer = [0; 16 << 10];
+        while let Some(pipe) = &mut self.pipe {
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => self.take(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+        self.end_line();
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' || *byte == b'\r' {
+                self.end_line();
+            } else if self.partial.len() < LINE_CHARS * 4 {
+                self.partial.push(*byte);
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let text = String::from_utf8_lossy(&self.partial);
+        // A terminal must not obey what a program's error message holds.
+        let line: String = text
+            .trim_end()
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .take(LINE_CHARS)
+            .collect();
+        self.partial.clear();
+        if line.is_empty() {
+            return;
+        }
+        if let Some(on_line) = &self.on_line {
+            on_line(&line);
+        }
+        if self.lines.len() == TAIL_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
+impl std::fmt::Debug for Talk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Talk")
+            .field("lines", &self.lines)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    SECRET_PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()).ok()?)
+}
+
+fn cannot_start(program: &str, error: io::Error) -> SourceError {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => SourceErrorKind::Missing,
+        ErrorKind::PermissionDenied => SourceErrorKind::Denied,
+        _ => SourceErrorKind::Other,
+    };
+    SourceError::new(kind, format!("cannot start {program}")).because(error)
+}

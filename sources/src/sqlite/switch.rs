@@ -1,0 +1,480 @@
+//! Putting a staged database in the place of the live one, and taking it back: one system call at a time.
+//!
+//! Every method may be called by a fresh process after a kill at any point. Which steps were taken is read from the
+//! names themselves, L being the live file, N the staged one, O the old one:
+//!
+//! | N | O | meaning |
+//! |---|---|---|
+//! | there | none | staged |
+//! | there | the same file as L | switch by rename begun: L is still the old database |
+//! | there | another file than L | switch in place begun: O is a whole copy of the old database |
+//! | gone | there | switched; O is the old database |
+//! | gone | none | never staged, or discarded, or rolled back; or switched where there was no L |
+//!
+//! A name is never taken for granted: a file that appeared, vanished or was replaced meanwhile is refused.
+//!
+//! Invariants: L is never missing once it was there. A `-wal` or `-journal` of one database never lies beside another: before
+//! a rename they hold nothing (SQLite brought the file to rest, and an exclusive lock keeps it there) and are removed,
+//! and only after the folder is synced does the rename follow. What cannot be brought to rest, because SQLite takes the file
+//! for damaged, or because there is no file, has its side files moved to the name of O, and back again.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::client::{self, Rest};
+use super::image::Pinned;
+use super::lock::{self, DATABASE_ALL, DATABASE_PENDING, FileId};
+use super::rebuild::side_files;
+use super::{SqliteSettings, beside, io_failure};
+
+/// How often a database is brought to rest before somebody who keeps disturbing it wins.
+const ATTEMPTS: u32 = 5;
+/// How long a locked file is tried again.
+const RETRY: Duration = Duration::from_millis(20);
+/// How long the switch waits for processes that had opened the old file in the last moment.
+const LATECOMERS: Duration = Duration::from_secs(5);
+
+/// Called with the name of every step that was taken.
+pub(super) type StepHook = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+/// Tells a test where it is.
+#[derive(Clone, Default)]
+pub(super) struct Steps(Option<StepHook>);
+
+impl Steps {
+    pub(super) fn calling(hook: StepHook) -> Self {
+        Self(Some(hook))
+    }
+
+    pub(super) fn done(&self, step: &'static str) {
+        if let Some(hook) = &self.0 {
+            hook(step);
+        }
+    }
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Steps")
+    }
+}
+
+/// The names of one restore.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    pub(super) live: PathBuf,
+    pub(super) new: PathBuf,
+    pub(super) old: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(live: &Path, id: &str) -> Self {
+        Self {
+            live: live.to_owned(),
+            new: beside(live, &format!(".keepstone-{id}.new")),
+            old: beside(live, &format!(".keepstone-{id}.old")),
+        }
+    }
+
+    /// Removes the staged file and whatever a validation may have left beside it.
+    pub(super) fn remove_new(&self) -> Result<(), SourceError> {
+        for side in side_files(&self.new) {
+            remove(&side)?;
+        }
+        remove(&self.new)
+    }
+
+    /// Makes renames and removals last.
+    pub(super) fn sync_folder(&self) -> Result<(), SourceError> {
+        let folder = self.live.parent().unwrap_or(Path::new("/"));
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|e| io_failure("cannot sync the folder", folder, e))
+    }
+
+    /// The half-made copy of the old database, in a switch in place.
+    fn copy(&self) -> PathBuf {
+        beside(&self.old, ".part")
+    }
+}
+
+/// One restore's way from staged to switched, and back.
+#[derive(Debug)]
+pub(super) struct Switch {
+    pub(super) files: Files,
+    /// Whether there was a database when the restore was planned.
+    pub(super) replaces: bool,
+    pub(super) force: bool,
+    pub(super) busy: Duration,
+    pub(super) steps: Steps,
+}
+
+impl Switch {
+    /// Waits until no other process has the database open, and refuses when the time is up.
+    pub(super) fn wait_until_closed(&self) -> Result<(), SourceError> {
+        let deadline = Instant::now() + self.busy;
+        loop {
+            let users = self.users()?;
+            if users.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(in_use(&self.files.live, &users));
+            }
+            thread::sleep(RETRY);
+        }
+    }
+
+    /// Puts the staged file in place, or finishes doing so.
+    pub(super) fn switch(&self) -> Result<(), SourceError> {
+        let Files { live, new, .. } = &self.files;
+        match (self.progress()?, id(live)?) {
+            (Progress::Taken, Some(_)) => self.files.sync_folder(),
+            (Progress::Taken, None) => Err(io_failure(
+                "cannot find",
+                new,
+                io::ErrorKind::NotFound.into(),
+            )),
+            (_, None) if self.replaces => Err(self.changed("vanished")),
+            (_, None) => self.put_new(),
+            (_, Some(_)) if !self.replaces => Err(self.changed("appeared")),
+            (Progress::InPlace, _) => self.switch_in_place(),
+            (Progress::Staged, _) if self.force && !self.users()?.is_empty() => {
+                self.switch_in_place()
+            }
+            (Progress::Staged, _) => self.switch_by_rename(),
+        }
+    }
+
+    fn changed(&self, how: &str) -> SourceError {
+        SourceError::new(
+            SourceErrorKind::Occupied,
+            format!("{} {how} while it was restored", self.files.live.display()),
+        )
+    }
+
+    /// How far the switch has come, by what lies there.
+    fn progress(&self) -> Result<Progress, SourceError> {
+        let Files { live, new, old } = &self.files;
+        let old_id = id(old)?;
+        if id(new)?.is_none() {
+            return Ok(Progress::Taken);
+        }
+        if old_id.is_none() || old_id == id(live)? {
+            return Ok(Progress::Staged);
+        }
+        if self.force {
+            return Ok(Progress::InPlace);
+        }
+        Err(self.changed("was replaced by somebody else"))
+    }
+
+    /// There is no database to replace, but perhaps a log or journal without one.
+    fn put_new(&self) -> Result<(), SourceError> {
+        let Files { live, new, .. } = &self.files;
+        self.move_sides_away()?;
+        self.files.sync_folder()?;
+        self.steps.done("sides synced");
+        renameat_with(CWD, new, CWD, live, RenameFlags::NOREPLACE)
+            .map_err(|e| io_failure("cannot put in place", new, e.into()))?;
+        self.steps.done("renamed");
+        self.files.sync_folder()
+    }
+
+    fn switch_by_rename(&self) -> Result<(), SourceError> {
+        let Files { live, new, old } = &self.files;
+        let (lock, rest) = self.rest_and_lock()?;
+        if id(old)?.is_none() {
+            fs::hard_link(live, old).map_err(|e| io_failure("cannot keep", live, e))?;
+            self.steps.done("linked");
+        }
+        self.files.sync_folder()?;
+        self.steps.done("link synced");
+        self.clear_sides(rest)?;
+        rename(new, live)?;
+        self.steps.done("renamed");
+        self.files.sync_folder()?;
+        self.steps.done("synced");
+        lock.wait_for_latecomers();
+        Ok(())
+    }
+
+    /// Copies the old database aside, then lets SQLite write the new one over it in one transaction.
+    fn switch_in_place(&self) -> Result<(), SourceError> {
+        let Files { live, new, old } = &self.files;
+        if id(old)?.is_none() {
+            let copy = self.files.copy();
+            remove(&copy)?;
+            copy_database(live, &copy, self.busy)?;
+            self.steps.done("copied");
+            rename(&copy, old)?;
+            self.files.sync_folder()?;
+            self.steps.done("copy kept");
+        }
+        client::overwrite(new, live, self.busy)?;
+        self.steps.done("overwritten");
+        self.files.remove_new()?;
+        self.files.sync_folder()
+    }
+
+    /// Brings back what was there, from wherever the restore had come to.
+    pub(super) fn rollback(&self, phase: Phase) -> Result<(), SourceError> {
+        let Files { live, old, .. } = &self.files;
+        remove(&self.files.copy())?;
+        let (live_id, old_id) = (id(live)?, id(old)?);
+        let is_kept = old_id.is_some() && old_id != live_id;
+        match self.progress()? {
+            Progress::InPlace => self.roll_back_in_place()?,
+            Progress::Taken if is_kept && self.force && !self.users()?.is_empty() => {
+                self.roll_back_in_place()?;
+            }
+            Progress::Taken if is_kept => self.roll_back_by_rename(live_id.is_some())?,
+            Progress::Taken if !self.replaces && phase >= Phase::Switching && live_id.is_some() => {
+                self.remove_live()?;
+            }
+            Progress::Staged | Progress::Taken => remove(old)?,
+        }
+        if self.replaces || id(live)?.is_none() {
+            self.move_sides_back()?;
+        }
+        self.files.remove_new()?;
+        self.files.sync_folder()
+    }
+
+    fn roll_back_by_rename(&self, live_exists: bool) -> Result<(), SourceError> {
+        let Files { live, old, .. } = &self.files;
+        let lock = if live_exists {
+            let (lock, _rest) = self.rest_and_lock()?;
+            self.remove_sides()?;
+            Some(lock)
+        } else {
+            None
+        };
+        rename(old, live)?;
+        self.steps.done("renamed back");
+        self.files.sync_folder()?;
+        if let Some(lock) = lock {
+            lock.wait_for_latecomers();
+        }
+        Ok(())
+    }
+
+    fn roll_back_in_place(&self) -> Result<(), SourceError> {
+        let Files { live, old, .. } = &self.files;
+        client::overwrite(old, live, self.busy)?;
+        self.steps.done("overwritten back");
+        self.files.remove_new()?;
+        self.files.sync_folder()?;
+        remove(old)
+    }
+
+    /// Takes a database away that the switch had put where none was.
+    fn remove_live(&self) -> Result<(), SourceError> {
+        let (_lock, _rest) = self.rest_and_lock()?;
+        self.remove_sides()?;
+        remove(&self.files.live)?;
+        self.steps.done("removed");
+        Ok(())
+    }
+
+    /// Removes what the switch had kept.
+    pub(super) fn discard(&self) -> Result<(), SourceError> {
+        remove(&self.files.copy())?;
+        for side in side_files(&self.files.old) {
+            remove(&side)?;
+        }
+        remove(&self.files.old)?;
+        self.files.sync_folder()
+    }
+
+    fn users(&self) -> Result<Vec<String>, SourceError> {
+        Ok(id(&self.files.live)?.map(lock::holders).unwrap_or_default())
+    }
+
+    /// Brings the live file to rest and locks it so that it stays there.
+    fn rest_and_lock(&self) -> Result<(ExclusiveLock, Rest), SourceError> {
+        let live = &self.files.live;
+        for _ in 0..ATTEMPTS {
+            self.wait_until_closed()?;
+            let rest = client::bring_to_rest(live, self.busy)?;
+            self.steps.done("at rest");
+            let lock = ExclusiveLock::take(live, self.busy)?;
+            // Between the two a process may have come, written, and gone.
+            if rest == Rest::Damaged || sides_hold_nothing(live)? {
+                return Ok((lock, rest));
+            }
+        }
+        Err(in_use(live, &[]))
+    }
+
+    /// Frees the name of everything that belongs to the database that lies there now, which stays as O.
+    fn clear_sides(&self, rest: Rest) -> Result<(), SourceError> {
+        match rest {
+            Rest::Complete => self.remove_sides(),
+            Rest::Damaged => {
+                self.move_sides_away()?;
+                self.files.sync_folder()
+            }
+        }
+    }
+
+    fn remove_sides(&self) -> Result<(), SourceError> {
+        for side in side_files(&self.files.live) {
+            remove(&side)?;
+            self.steps.done("side removed");
+        }
+        self.files.sync_folder()?;
+        self.steps.done("sides synced");
+        Ok(())
+    }
+
+    fn move_sides_away(&self) -> Result<(), SourceError> {
+        self.move_sides(&self.files.live, &self.files.old)
+    }
+
+    fn move_sides_back(&self) -> Result<(), SourceError> {
+        self.move_sides(&self.files.old, &self.files.live)
+    }
+
+    fn move_sides(&self, from: &Path, to: &Path) -> Result<(), SourceError> {
+        for suffix in ["-wal", "-journal"] {
+            let (from, to) = (beside(from, suffix), beside(to, suffix));
+            if id(&from)?.is_some() && id(&to)?.is_none() {
+                rename(&from, &to)?;
+                self.steps.done("side moved");
+            }
+        }
+        // An index of a log is made anew by whoever opens the log.
+        remove(&beside(from, "-shm"))
+    }
+}
+
+/// How far a switch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// N is there, and L is what it was.
+    Staged,
+    /// N is there, and L may be the old or the new content: O holds the old one.
+    InPlace,
+    /// N is gone.
+    Taken,
+}
+
+/// Nobody else may read or write the file, by SQLite's own rules, while this is held.
+struct ExclusiveLock {
+    file: File,
+    id: FileId,
+}
+
+impl ExclusiveLock {
+    fn take(path: &Path, busy: Duration) -> Result<Self, SourceError> {
+        let fail = |e| io_failure("cannot lock", path, e);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(fail)?;
+        let deadline = Instant::now() + busy;
+        // The first lock keeps new readers out, so that the second becomes free.
+        for range in [DATABASE_PENDING, DATABASE_ALL] {
+            while !lock::try_exclusive(&file, range).map_err(fail)? {
+                if Instant::now() >= deadline {
+                    return Err(in_use(path, &[]));
+                }
+                thread::sleep(RETRY);
+            }
+        }
+        let id = FileId::of_file(&file).map_err(fail)?;
+        Ok(Self { file, id })
+    }
+
+    /// A process that had opened the old file just before the rename waits for this lock, and would then take the
+    /// new database's log for its own. It gets a while to give up.
+    fn wait_for_latecomers(self) {
+        let deadline = Instant::now() + LATECOMERS;
+        let is_held = || !lock::holders(self.id).is_empty();
+        while is_held() && Instant::now() < deadline {
+            thread::sleep(RETRY);
+        }
+        drop(self.file);
+    }
+}
+
+/// Whether no transaction waits in a log or journal beside a database.
+fn sides_hold_nothing(path: &Path) -> Result<bool, SourceError> {
+    let log = beside(path, "-wal");
+    let log_bytes = fs::metadata(&log).map_or(0, |meta| meta.len());
+    let journal = beside(path, "-journal");
+    let mut first = [0];
+    let is_hot = match File::open(&journal) {
+        Ok(file) => {
+            let count = file.read_at(&mut first, 0);
+            count.map_err(|e| io_failure("cannot read", &journal, e))? == 1 && first != [0]
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(io_failure("cannot read", &journal, error)),
+    };
+    Ok(log_bytes == 0 && !is_hot)
+}
+
+/// A consistent copy of a database that is in use.
+fn copy_database(from: &Path, to: &Path, busy: Duration) -> Result<(), SourceError> {
+    let settings = SqliteSettings {
+        busy_timeout: busy,
+        ..SqliteSettings::new(from)?
+    };
+    let pinned = Pinned::new(from, &settings)?;
+    let fail = |e| io_failure("cannot write", to, e);
+    let copied = (|| {
+        let mut file = File::create_new(to).map_err(fail)?;
+        let mode = fs::metadata(from).map_err(fail)?.permissions();
+        file.set_permissions(mode).map_err(fail)?;
+        pinned
+            .image
+            .copy_to(&mut |block| io::Write::write_all(&mut file, block).map_err(fail))?;
+        file.sync_all().map_err(fail)
+    })();
+    pinned.release()?;
+    copied
+}
+
+fn in_use(path: &Path, users: &[String]) -> SourceError {
+    let who = match users {
+        [] => "another process".to_owned(),
+        users => format!("process {}", users.join(", ")),
+    };
+    SourceError::new(
+        SourceErrorKind::Occupied,
+        format!(
+            "{who} has {} open: stop it, or let the database be overwritten in place by force",
+            path.display()
+        ),
+    )
+}
+
+fn id(path: &Path) -> Result<Option<FileId>, SourceError> {
+    FileId::of(path).map_err(|e| io_failure("cannot look at", path, e))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), SourceError> {
+    fs::rename(from, to).map_err(|e| io_failure("cannot rename", from, e))
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<(), SourceError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_failure("cannot remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
