@@ -3,6 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use keepstone_engine::Error as EngineError;
+use keepstone_engine::backend::address::AddressError;
+use keepstone_engine::backend::{BackendError, BackendErrorKind};
+use keepstone_engine::source::{SourceError, SourceErrorKind};
+
 use crate::exit::ExitCode;
 
 /// A failure of a command.
@@ -54,9 +59,18 @@ pub(crate) enum CliError {
     /// The user said no, or could not be asked.
     #[error("{0}")]
     Refused(String),
-    /// The engine part of this verb is not there yet.
-    #[error("{0} is not available in this build")]
-    Unavailable(&'static str),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] keepstone_engine::Error),
+    /// A source's settings cannot be used, or an export or restore failed.
+    #[error(transparent)]
+    Source(#[from] keepstone_engine::source::SourceError),
+    /// The repository address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Two runs would use the same thing at once.
+    #[error("{0}")]
+    Busy(String),
 }
 
 impl CliError {
@@ -82,7 +96,10 @@ impl CliError {
     /// What the process answers.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage { .. } | Self::Config { .. } => ExitCode::Usage,
+            Self::Usage { .. } | Self::Config { .. } | Self::Address(_) => ExitCode::Usage,
+            Self::Engine(error) => engine_exit(error),
+            Self::Source(error) => source_exit(error, ExitCode::Failed),
+            Self::Busy(_) => ExitCode::NotAlone,
             // Whoever stopped reading has what they wanted.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::Done,
             Self::Output(error) | Self::File { source: error, .. } if is_full(error) => {
@@ -115,12 +132,114 @@ impl CliError {
             Self::Usage { hint, .. } | Self::Config { hint, .. } | Self::Password { hint, .. } => {
                 hint.clone()
             }
+            Self::Engine(error) => engine_advice(error),
+            Self::Source(error) => source_advice(error),
+            Self::Address(error) => Some(error.advice().into()),
+            Self::Busy(_) => Some("Wait for it to end, or give another --state-dir.".into()),
             error if error.exit_code() == ExitCode::NoSpace => {
                 Some("Free some space there and run it again.".into())
             }
             _ => None,
         }
     }
+}
+
+fn engine_exit(error: &EngineError) -> ExitCode {
+    match error {
+        EngineError::NoRepository { .. } => ExitCode::NoRepository,
+        EngineError::WrongPassword => ExitCode::WrongPassword,
+        EngineError::UnsupportedFormat { .. } => ExitCode::UnknownFormat,
+        EngineError::Fenced { .. } => ExitCode::Fenced,
+        EngineError::Corrupt { .. }
+        | EngineError::Missing { .. }
+        | EngineError::MissingChunk { .. } => ExitCode::Damage,
+        EngineError::RolledBack { .. } => ExitCode::RepositoryChanged,
+        EngineError::Validation { .. } => ExitCode::ValidationFailed,
+        EngineError::Cancelled => ExitCode::Interrupted,
+        EngineError::Backend { source, .. } => backend_exit(source),
+        EngineError::Source { source, .. } => source_exit(source, ExitCode::SourceFailed),
+        EngineError::Local { source, .. } if is_full(source) => ExitCode::NoSpace,
+        _ => ExitCode::Failed,
+    }
+}
+
+fn backend_exit(error: &BackendError) -> ExitCode {
+    match error.kind() {
+        BackendErrorKind::NoSpace => ExitCode::NoSpace,
+        BackendErrorKind::NotFound => ExitCode::NoRepository,
+        _ => ExitCode::Failed,
+    }
+}
+
+fn source_exit(error: &SourceError, otherwise: ExitCode) -> ExitCode {
+    match error.kind() {
+        SourceErrorKind::NoSpace => ExitCode::NoSpace,
+        SourceErrorKind::Validation => ExitCode::ValidationFailed,
+        SourceErrorKind::Cancelled => ExitCode::Interrupted,
+        SourceErrorKind::Settings => ExitCode::Usage,
+        SourceErrorKind::Engine => std::error::Error::source(error)
+            .and_then(|cause| cause.downcast_ref::<EngineError>())
+            .map_or(otherwise, engine_exit),
+        _ => otherwise,
+    }
+}
+
+fn engine_advice(error: &EngineError) -> Option<String> {
+    let advice = match error {
+        EngineError::NoRepository { .. } => "Make one with keepstone init, or check --repo.",
+        EngineError::WrongPassword => {
+            "Check the password file or command; keepstone key list names the slots."
+        }
+        EngineError::UnsupportedFormat { .. } => "Use the newer keepstone that wrote it.",
+        EngineError::Fenced { .. } => {
+            "A prune took this run for dead. Run it again: what it has stored is found there."
+        }
+        EngineError::Corrupt { .. }
+        | EngineError::Missing { .. }
+        | EngineError::MissingChunk { .. } => {
+            "Run keepstone check --read-data: it names what is damaged and which snapshots stand on it."
+        }
+        EngineError::RolledBack { .. } => {
+            "If you replaced or restored the repository yourself, accept it with --accept-changed-repository."
+        }
+        EngineError::Occupied { .. } => "Use another --repo; an existing repository is never made anew.",
+        EngineError::ForeignRepository { .. } => "Use another --repo; keepstone does not read or write it.",
+        EngineError::Validation { .. } => "Live data is as it was. Run keepstone check, then try again.",
+        EngineError::Source { source, .. } => return source_advice(source),
+        EngineError::Backend { source, .. } => return backend_advice(source),
+        _ => return None,
+    };
+    Some(advice.into())
+}
+
+fn backend_advice(error: &BackendError) -> Option<String> {
+    let advice = match error.kind() {
+        BackendErrorKind::NoSpace => {
+            "Free some space there and run it again; what was committed before is unharmed."
+        }
+        BackendErrorKind::NotFound => "Check --repo; a repository is made by keepstone init.",
+        BackendErrorKind::Denied | BackendErrorKind::ReadOnly => {
+            "Check that this user may read and write there."
+        }
+        BackendErrorKind::Unreachable | BackendErrorKind::Throttled => {
+            "Check the address and the network, and run it again."
+        }
+        _ => return None,
+    };
+    Some(advice.into())
+}
+
+fn source_advice(error: &SourceError) -> Option<String> {
+    let advice = match error.kind() {
+        SourceErrorKind::Unreachable => "Check that it runs and that its address is right.",
+        SourceErrorKind::Denied => "Check its password and privileges.",
+        SourceErrorKind::Interrupted => "Nothing was committed. Run it again; --partial saves the other sources.",
+        SourceErrorKind::Missing => "Check the path or name; --partial saves the other sources.",
+        SourceErrorKind::Occupied => "Name another target, or remove what is there.",
+        SourceErrorKind::NoSpace => "Free some space there and run it again.",
+        _ => return None,
+    };
+    Some(advice.into())
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -1,10 +1,7 @@
 //! The command line of Keepstone.
-#![expect(
-    dead_code,
-    reason = "the verbs wait for the engine's repository, backup and restore"
-)]
 
 mod args;
+mod cancel;
 mod cmd;
 mod config;
 mod context;
@@ -14,11 +11,14 @@ mod exit;
 mod keep;
 mod password;
 mod reference;
+mod repository;
+mod report;
 mod run;
 mod settings;
 mod size;
 mod source_name;
 mod source_spec;
+mod sources;
 mod state;
 mod time;
 mod ui;

@@ -1,0 +1,267 @@
+//! From an address and a secret to an opened repository, and what this machine remembers of it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use keepstone_engine::Error;
+use keepstone_engine::backend::address::RepositoryAddress;
+use keepstone_engine::backend::credentials::Credentials;
+use keepstone_engine::backend::foreign::{self, Occupant};
+use keepstone_engine::backend::{self, Backend, BackendErrorKind};
+use keepstone_engine::backup::WriterHistory;
+use keepstone_engine::crypto::{KdfParameters, Secret, SlotInfo};
+use keepstone_engine::repo::{self, InitOptions, Repo};
+use keepstone_engine::session::SessionRecord;
+use keepstone_engine::snapshot::select::{Filter, Listed, Wanted, select};
+
+use crate::args::FilterArgs;
+use crate::context::{Context, UnlockWith};
+use crate::error::CliError;
+use crate::reference::SnapshotRef;
+use crate::state::PrivateFolder;
+
+/// What this program calls itself in records.
+pub(crate) const PROGRAM: &str = concat!("keepstone ", env!("CARGO_PKG_VERSION"));
+
+impl UnlockWith {
+    /// The secret and how a new slot would stretch it.
+    pub(crate) fn into_parts(self) -> (Secret, KdfParameters) {
+        let (secret, kdf) = match self {
+            Self::Password(secret) => (secret, KdfParameters::PASSWORD),
+            Self::Key(secret) => (secret, KdfParameters::Raw),
+        };
+        (secret, kdf)
+    }
+}
+
+impl Context {
+    fn address(&self) -> Result<RepositoryAddress, CliError> {
+        Ok(self.settings.repository()?.parse()?)
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials::from_lookup(&|name| self.environment.text(name).ok().flatten())
+    }
+
+    /// Makes a repository where there is nothing yet.
+    pub(crate) fn init_repo(&self, label: &str) -> Result<Repo, CliError> {
+        let (address, credentials) = (self.address()?, self.credentials());
+        let failed = |act, source| -> CliError {
+            Error::Backend { act, object: address.to_string(), source }.into()
+        };
+        let survey = foreign::survey(&address, &credentials);
+        match survey.map_err(|error| failed("look at", error))? {
+            Occupant::Nothing => {}
+            Occupant::Keepstone => return Err(self.occupied(&address, "a repository")),
+            Occupant::Foreign(program) => {
+                let (address, program) = (address.to_string(), program.to_string());
+                return Err(Error::ForeignRepository { address, program }.into());
+            }
+            Occupant::Unknown(name) => return Err(self.occupied(&address, &name)),
+        }
+        let (secret, kdf) = self.unlock_new()?.into_parts();
+        let backend =
+            backend::create_backend(&address, &credentials).map_err(|error| failed("make", error))?;
+        if backend.must_be_probed() {
+            self.probe(backend.as_ref())?;
+        }
+        let info = self.slot_info(label);
+        Ok(repo::init(backend, InitOptions { secret, kdf, info })?)
+    }
+
+    fn occupied(&self, address: &RepositoryAddress, what: &str) -> CliError {
+        Error::Occupied { address: address.to_string(), what: what.into() }.into()
+    }
+
+    /// A store that accepts the same name twice cannot hold a repository of several writers.
+    fn probe(&self, backend: &dyn Backend) -> Result<(), CliError> {
+        use keepstone_engine::backend::probe::{PutIfAbsent, put_if_absent};
+        let mut name = || keepstone_engine::id::SessionId::from_bytes(random());
+        let found = put_if_absent(backend, &mut name).map_err(|source| Error::Backend {
+            act: "probe",
+            object: backend.address(),
+            source,
+        })?;
+        match found {
+            PutIfAbsent::Refused => {
+                self.ui.status("the store refuses to write a name twice: several hosts may back up at once");
+                Ok(())
+            }
+            other => Err(Error::Refused {
+                what: format!("the store at {} cannot hold a repository: {other:?}", backend.address()),
+            }
+            .into()),
+        }
+    }
+
+    /// What is said of a key slot.
+    pub(crate) fn slot_info(&self, label: &str) -> SlotInfo {
+        let host = if label.is_empty() { self.host() } else { label.into() };
+        SlotInfo { created_ns: self.clock.now_ns(), host, user: self.user() }
+    }
+
+    /// Opens the repository with what the settings say.
+    pub(crate) fn open_repo(&self) -> Result<Repo, CliError> {
+        let backend = self.open_backend()?;
+        // Before the password is asked for: there may be nothing to open.
+        repo::config_of(backend.as_ref())?;
+        let (secret, _) = self.unlock()?.into_parts();
+        let repo = repo::open(backend, &secret)?;
+        self.check_pin(&repo)?;
+        Ok(repo)
+    }
+
+    fn open_backend(&self) -> Result<Arc<dyn Backend>, CliError> {
+        let (address, credentials) = (self.address()?, self.credentials());
+        let opened = backend::open_backend(&address, &credentials);
+        let backend = match opened {
+            Ok(backend) => backend,
+            Err(error) if error.kind() == BackendErrorKind::NotFound => {
+                return Err(Error::NoRepository { address: address.to_string() }.into());
+            }
+            Err(source) => {
+                let object = address.to_string();
+                return Err(Error::Backend { act: "open", object, source }.into());
+            }
+        };
+        let config = repo::config_of(backend.as_ref());
+        if let Err(Error::NoRepository { .. }) = config
+            && let Ok(Occupant::Foreign(program)) = foreign::survey(&address, &credentials)
+        {
+            let (address, program) = (address.to_string(), program.to_string());
+            return Err(Error::ForeignRepository { address, program }.into());
+        }
+        Ok(backend)
+    }
+
+    /// The folder of what is remembered of one repository.
+    pub(crate) fn repo_state(&self, repo: &Repo) -> Result<PrivateFolder, CliError> {
+        self.state()?.folder("repositories")?.folder(&repo.id().to_string())
+    }
+
+    /// Refuses a repository whose key has changed since it was last used from here.
+    fn check_pin(&self, repo: &Repo) -> Result<(), CliError> {
+        let Ok(folder) = self.repo_state(repo) else { return Ok(()) };
+        let path = folder.path().join("key");
+        let fingerprint = repo.root().fingerprint();
+        match std::fs::read_to_string(&path) {
+            Ok(known) if known.trim() == fingerprint => Ok(()),
+            Ok(_) => Err(Error::RolledBack {
+                what: format!("the key of the repository is not the one that {} remembers", path.display()),
+            }
+            .into()),
+            Err(_) => folder
+                .replace("key", format!("{fingerprint}\n").as_bytes())
+                .map_err(|source| CliError::File { act: "write", path, source }),
+        }
+    }
+
+    /// Who writes: for the session record.
+    pub(crate) fn session_record(&self, host: &str) -> Result<SessionRecord, CliError> {
+        Ok(SessionRecord {
+            host: host.into(),
+            boot: boot_id(),
+            pid: std::process::id(),
+            process_start: process_start(std::process::id()).unwrap_or(0),
+            writer: self.state()?.writer_id()?,
+            start_ns: self.clock.now_ns(),
+            program: PROGRAM.into(),
+        })
+    }
+
+    /// The user that runs this.
+    pub(crate) fn user(&self) -> String {
+        ["USER", "LOGNAME"]
+            .into_iter()
+            .find_map(|name| self.environment.text(name).ok().flatten())
+            .unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
+    }
+
+    /// Finds one snapshot as a user names it.
+    pub(crate) fn find_snapshot<'a>(
+        &self,
+        all: &'a [Listed],
+        reference: &SnapshotRef,
+        filter: &FilterArgs,
+    ) -> Result<&'a Listed, CliError> {
+        let wanted = match reference {
+            SnapshotRef::Latest { back } => Wanted::Latest(*back as usize),
+            SnapshotRef::Id(prefix) => Wanted::Prefix(prefix.clone()),
+        };
+        Ok(select(all, &wanted, &filter_of(filter))?)
+    }
+}
+
+/// One writer's memory of one repository, locked against a second run.
+pub(crate) struct WriterState {
+    folder: PrivateFolder,
+    _lock: File,
+}
+
+impl WriterState {
+    /// Takes the lock; a second run of the same writer would tell the same history twice.
+    pub(crate) fn lock(folder: PrivateFolder) -> Result<Self, CliError> {
+        let path = folder.path().join("lock");
+        let failed = |source| CliError::File { act: "lock", path: path.clone(), source };
+        let lock = File::create(&path).map_err(failed)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+            |_| CliError::Busy("another backup from this machine writes to the repository".into()),
+        )?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// What was committed before.
+    pub(crate) fn history(&self) -> Result<WriterHistory, CliError> {
+        let path = self.folder.path().join("history");
+        match std::fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map_err(|error| CliError::File { act: "read", path, source: error.into() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(WriterHistory::default()),
+            Err(source) => Err(CliError::File { act: "read", path, source }),
+        }
+    }
+
+    /// Remembers what was committed.
+    pub(crate) fn remember(&self, history: &WriterHistory) -> Result<(), CliError> {
+        let json = serde_json::to_vec(history).unwrap_or_default();
+        self.folder.replace("history", &json).map_err(|source| CliError::File {
+            act: "write",
+            path: self.folder.path().join("history"),
+            source,
+        })
+    }
+}
+
+/// The engine's filter for what was typed.
+pub(crate) fn filter_of(args: &FilterArgs) -> Filter {
+    Filter {
+        hosts: args.host.clone(),
+        tags: args.tag.iter().map(|list| list.0.iter().cloned().collect()).collect(),
+        sources: args.source.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Name of this boot; empty where the system does not tell.
+pub(crate) fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().into()
+}
+
+/// Start time of a process in clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
+pub(crate) fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in the second field may hold anything; the fields behind it count from its last parenthesis.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Threads for work that is worth all of them.
+pub(crate) fn parallel() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // Names only have to be different here; without randomness nothing else works either.
+    let _unlikely = getrandom::fill(&mut bytes);
+    bytes
+}

@@ -1,0 +1,130 @@
+//! Restoring into a live system: plan, stage beside, validate, switch. The journal is written before every effect, so that at
+//! any kill the next process knows whether live data is all old or all new, or can make it so.
+
+use super::journal::{Journal, JournalEntry};
+use super::source_failed;
+use crate::backup::Cancel;
+use crate::error::{Error, Result};
+use crate::progress::{Event, Observer};
+use crate::source::{Items, Phase, Target, Validation};
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestoreReport {
+    /// The journal entry: what was planned, and how far it came.
+    pub entry: JournalEntry,
+    /// What validation found; none for a step that was only taken up again.
+    pub validation: Option<Validation>,
+}
+
+/// Which way to end what was left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Finish the switch.
+    Finish,
+    /// Bring back what was there before.
+    Undo,
+}
+
+/// Carries a planned restore out. `entry` holds the plan that the user has agreed to.
+pub fn restore_to(
+    items: &dyn Items,
+    target: &dyn Target,
+    mut entry: JournalEntry,
+    journal: &Journal,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<RestoreReport> {
+    entry.phase = Phase::Staging;
+    journal.write(&entry)?;
+    match stage_and_validate(items, target, &entry, observer, cancel) {
+        Ok(validation) => {
+            entry.phase = Phase::Staged;
+            journal.write(&entry)?;
+            observer.event(Event::Phase { name: "switching" });
+            switch(target, &mut entry, journal)?;
+            Ok(RestoreReport { entry, validation: Some(validation) })
+        }
+        Err(error) => {
+            undo(target, &entry, journal)?;
+            Err(error)
+        }
+    }
+}
+
+fn stage_and_validate(
+    items: &dyn Items,
+    target: &dyn Target,
+    entry: &JournalEntry,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Validation> {
+    let failed = |error| source_failed(&entry.source, error);
+    cancel.check()?;
+    observer.event(Event::Phase { name: "staging" });
+    target.stage(&entry.plan, items).map_err(failed)?;
+    cancel.check()?;
+    observer.event(Event::Phase { name: "validating" });
+    let validation = target.validate(&entry.plan, items).map_err(failed)?;
+    if let Some(difference) = validation.differences.first() {
+        let (name, difference) = (entry.source.clone(), difference.clone());
+        return Err(Error::Validation { name, difference });
+    }
+    cancel.check()?;
+    Ok(validation)
+}
+
+/// A switch that fails is undone; one that is killed is taken up by `recover`.
+fn switch(target: &dyn Target, entry: &mut JournalEntry, journal: &Journal) -> Result<()> {
+    entry.phase = Phase::Switching;
+    journal.write(entry)?;
+    if let Err(error) = target.switch(&entry.plan) {
+        undo(target, entry, journal)?;
+        return Err(source_failed(&entry.source, error));
+    }
+    entry.phase = Phase::Switched;
+    journal.write(entry)
+}
+
+fn undo(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<()> {
+    target
+        .rollback(&entry.plan, entry.phase)
+        .map_err(|error| source_failed(&entry.source, error))?;
+    journal.remove(entry.id)
+}
+
+/// Entries whose restore was killed: neither switched nor removed.
+pub fn unfinished(entries: &[JournalEntry]) -> impl Iterator<Item = &JournalEntry> {
+    entries.iter().filter(|entry| entry.phase != Phase::Switched)
+}
+
+/// Ends what a killed restore has left. Only a begun switch can be finished; what was merely staged is undone.
+pub fn recover(
+    target: &dyn Target,
+    entry: &JournalEntry,
+    journal: &Journal,
+    way: Recovery,
+) -> Result<RestoreReport> {
+    let mut entry = entry.clone();
+    if way == Recovery::Finish && entry.phase >= Phase::Staged {
+        switch(target, &mut entry, journal)?;
+    } else {
+        undo(target, &entry, journal)?;
+    }
+    Ok(RestoreReport { entry, validation: None })
+}
+
+/// Brings back what a finished restore had replaced.
+pub fn rollback(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<()> {
+    undo(target, entry, journal)
+}
+
+/// Removes what a finished restore had replaced and kept.
+pub fn discard(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<()> {
+    if entry.phase != Phase::Switched {
+        let what = format!("restore {} is not finished: undo or finish it first", entry.id);
+        return Err(Error::Refused { what });
+    }
+    target.discard(&entry.plan).map_err(|error| source_failed(&entry.source, error))?;
+    journal.remove(entry.id)
+}
