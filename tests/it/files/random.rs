@@ -111,7 +111,6 @@ proptest! {
         act(&place.source(), &make);
         let captured = place.capture();
         let mut options = place.options();
-        options.sync = false;
         restore_well(&captured, &options);
         assert_same(&place.source(), &place.restored());
 

@@ -81,6 +81,7 @@ fn a_tree_with_everything_comes_back_exactly() {
     let mut options = place.options();
     options.privileged = true;
     options.verify = true;
+    options.sync = true;
     let report = restore_well(&captured, &options);
     assert_same(&place.source(), &place.restored());
     assert_eq!(report.notes, Vec::<String>::new());

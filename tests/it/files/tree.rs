@@ -162,7 +162,10 @@ impl Place {
 
     /// Options to restore into the target.
     pub fn options(&self) -> FilesRestoreOptions {
-        FilesRestoreOptions::new(self.target())
+        let mut options = FilesRestoreOptions::new(self.target());
+        // It would wait for everything that any other program writes to the same disk.
+        options.sync = false;
+        options
     }
 
     /// Path of an item below the source.
