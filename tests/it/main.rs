@@ -4,3 +4,4 @@ mod backend;
 mod fuzz;
 mod tidy;
 mod command;
+mod files;

@@ -292,7 +292,8 @@ impl<'a> Emitter<'a> {
             if file.read_more(&mut self.piece)? == 0 {
                 return Ok(()); // Shorter than it was: the stamps will say so.
             }
-            self.piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            self.piece
+                .truncate(usize::try_from(left).unwrap_or(usize::MAX));
             left = left.saturating_sub(self.piece.len() as u64);
             self.sink.write(&self.piece)?;
             self.check_cancelled()?;

@@ -8,8 +8,10 @@ mod attributes;
 mod make;
 
 pub(super) use accounts::{Accounts, Powers};
-pub(super) use attributes::{Xattrs, own_xattrs, xattrs_of};
-pub(super) use make::{NewFile, is_leftover, is_dead_leftover};
+pub(super) use attributes::{
+    Xattrs, own_xattrs, remove_xattr, set_mode, set_mtime, set_owner, set_xattr, xattrs_of,
+};
+pub(super) use make::{NewFile, TempName, is_dead_leftover, is_leftover};
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -197,14 +199,22 @@ impl Folder {
 
     /// Removes one entry; a folder must be empty.
     pub(super) fn remove(&self, name: &[u8], is_dir: bool) -> io::Result<()> {
-        let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let flags = if is_dir {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
         Ok(fs::unlinkat(&self.fd, name, flags)?)
     }
 
     /// Bytes and entries that can still be made on this file system.
     pub(super) fn free(&self, powers: &Powers) -> io::Result<(u64, Option<u64>)> {
         let facts = fs::fstatvfs(&self.fd)?;
-        let blocks = if powers.root { facts.f_bfree } else { facts.f_bavail };
+        let blocks = if powers.root {
+            facts.f_bfree
+        } else {
+            facts.f_bavail
+        };
         let entries = (facts.f_files > 0).then_some(facts.f_ffree);
         Ok((blocks.saturating_mul(facts.f_frsize), entries))
     }
@@ -290,7 +300,10 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
 /// Makes the target of a restore and the folders above it, for this user alone.
 pub(super) fn make_target(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// Whether attributes of entries that are not opened can be asked for.
@@ -331,7 +344,14 @@ fn has_openat2() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| {
         let flags = folder_flags() | OFlags::PATH;
-        fs::openat2(fs::CWD, "/", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).is_ok()
+        fs::openat2(
+            fs::CWD,
+            "/",
+            flags,
+            Mode::empty(),
+            ResolveFlags::NO_MAGICLINKS,
+        )
+        .is_ok()
     })
 }
 
@@ -351,7 +371,12 @@ fn pieces(path: &RepoPath) -> Vec<Vec<u8>> {
 }
 
 fn stat_fd(fd: BorrowedFd<'_>) -> io::Result<Stat> {
-    stat_of(&fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
+    stat_of(&fs::statx(
+        fd,
+        c"",
+        AtFlags::EMPTY_PATH,
+        StatxFlags::BASIC_STATS,
+    )?)
 }
 
 fn stat_of(facts: &Statx) -> io::Result<Stat> {
@@ -378,7 +403,9 @@ fn stamp(time: &StatxTimestamp) -> i64 {
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
 }
 
 fn kind_of(kind: FileType) -> Option<FileKind> {

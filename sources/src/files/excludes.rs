@@ -91,8 +91,11 @@ impl Patterns {
         patterns: impl IntoIterator<Item = &'a Pattern>,
     ) -> Result<Self, SourceError> {
         let bad = |text: &str, error: ignore::Error| {
-            SourceError::new(SourceErrorKind::Settings, format!("cannot use pattern `{text}`"))
-                .because(error)
+            SourceError::new(
+                SourceErrorKind::Settings,
+                format!("cannot use pattern `{text}`"),
+            )
+            .because(error)
         };
         let mut builder = GitignoreBuilder::new("/");
         for pattern in patterns {
@@ -102,7 +105,9 @@ impl Patterns {
                 .and_then(|builder| builder.add_line(None, &line))
                 .map_err(|error| bad(&pattern.text, error))?;
         }
-        let set = builder.build().map_err(|error| bad("all together", error))?;
+        let set = builder
+            .build()
+            .map_err(|error| bad("all together", error))?;
         Ok(Self { set })
     }
 
@@ -215,7 +220,10 @@ mod tests {
     #[test]
     fn a_mark_is_a_name_and_perhaps_a_header() {
         let mark = FolderMark::parse("NOBACKUP");
-        assert_eq!((mark.name.as_slice(), mark.header.as_slice()), (&b"NOBACKUP"[..], &b""[..]));
+        assert_eq!(
+            (mark.name.as_slice(), mark.header.as_slice()),
+            (&b"NOBACKUP"[..], &b""[..])
+        );
         let mark = FolderMark::parse("TAG:Signature: x");
         assert_eq!(mark.header, b"Signature: x");
     }

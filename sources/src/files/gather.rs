@@ -104,7 +104,12 @@ impl<'a> Gatherer<'a> {
             Role::Named(folder) => folder,
             Role::Folder(stat, xattrs, extent) => {
                 let meta = self.meta(&stat, xattrs);
-                return Some(Found::Entry(path, NodeKind::Dir, meta, extent.to_attributes()));
+                return Some(Found::Entry(
+                    path,
+                    NodeKind::Dir,
+                    meta,
+                    extent.to_attributes(),
+                ));
             }
             Role::Lost(reason) => return Some(Found::Lost(path, reason)),
         };
@@ -133,7 +138,10 @@ impl<'a> Gatherer<'a> {
     }
 
     fn file(&self, path: &RepoPath, folder: Arc<Folder>, stat: Stat) -> io::Result<Option<Found>> {
-        if self.larger_than_bytes.is_some_and(|most| stat.size_bytes > most) {
+        if self
+            .larger_than_bytes
+            .is_some_and(|most| stat.size_bytes > most)
+        {
             return Ok(None);
         }
         let name = path.name().unwrap_or_default();
@@ -229,7 +237,11 @@ impl<'a> Gatherer<'a> {
 
 /// How much of a file is read: what it had when it was looked at. More may be appended meanwhile without end.
 pub(super) fn length_to_read(stat: &Stat) -> u64 {
-    if stat.size_bytes == 0 { UNSIZED_BYTES } else { stat.size_bytes }
+    if stat.size_bytes == 0 {
+        UNSIZED_BYTES
+    } else {
+        stat.size_bytes
+    }
 }
 
 /// The room that a small file takes while it waits.

@@ -38,15 +38,26 @@
 //! restored only with `privileged`. Sockets are not restored. Without root, owners stay those of the user; where a
 //! group cannot be set, its permissions are cut to those of everybody, so that nothing is wider than it was.
 
+mod apply;
 mod capture;
 mod client;
 mod excludes;
 mod extent;
 mod gather;
+mod metadata;
+mod plan;
+mod rebuild;
+mod scope;
+mod spare;
 mod stack;
+mod survey;
+mod verify;
 mod walk;
+mod write;
 
 pub use excludes::{FolderMark, Pattern};
+pub use plan::{Act, Change, Overwrite};
+pub use rebuild::{FilesEvent, FilesRestoreOptions, FilesRestoreReport, restore_files};
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -196,7 +207,9 @@ fn find_root(root: &Path, warnings: &mut Vec<String>) -> Result<RepoPath, Source
             .because(error)
     })?;
     if is_link {
-        warnings.push(format!("{shown} is a symbolic link: what it points to is not saved"));
+        warnings.push(format!(
+            "{shown} is a symbolic link: what it points to is not saved"
+        ));
     } else if given.is_some_and(|given| given != path) {
         warnings.push(format!("{shown} is saved as /{path}, where it really lies"));
     }

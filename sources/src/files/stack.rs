@@ -45,13 +45,6 @@ impl<T> FolderStack<T> {
         self.levels.push(Level { path, folder, data });
     }
 
-    /// Goes up until the deepest level is `path` or above it; hands over what was kept beside each level left.
-    pub(super) fn leave_until(&mut self, path: &RepoPath, mut left: impl FnMut(RepoPath, T)) {
-        while let Some(level) = self.levels.pop_if(|level| !path.starts_with(&level.path)) {
-            left(level.path, level.data);
-        }
-    }
-
     /// Goes up one level.
     pub(super) fn pop(&mut self) -> Option<(RepoPath, T)> {
         self.levels.pop().map(|level| (level.path, level.data))
@@ -61,6 +54,11 @@ impl<T> FolderStack<T> {
     pub(super) fn top(&mut self) -> Option<(&RepoPath, &mut T)> {
         let level = self.levels.last_mut()?;
         Some((&level.path, &mut level.data))
+    }
+
+    /// What is kept beside every level, the uppermost first.
+    pub(super) fn levels(&mut self) -> impl Iterator<Item = &mut T> {
+        self.levels.iter_mut().map(|level| &mut level.data)
     }
 
     /// The deepest folder, or the base; opened again if it had been closed.

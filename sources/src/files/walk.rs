@@ -136,12 +136,7 @@ impl<'a> Walk<'a> {
         Ok(sorted(self.base.names()?))
     }
 
-    fn walk_tree(
-        &mut self,
-        path: RepoPath,
-        folder: Arc<Folder>,
-        names: Frame,
-    ) -> Result<(), Stop> {
+    fn walk_tree(&mut self, path: RepoPath, folder: Arc<Folder>, names: Frame) -> Result<(), Stop> {
         let mut stack = FolderStack::new(Arc::clone(&self.base));
         stack.push(path, Some(folder), names);
         while let Some((path, names)) = stack.top() {

@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn the_first_name_of_a_number_wins_and_broken_lines_are_ignored() {
-        let text = "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n#off:x:7:\n:x:8:\nbad\nx:y:z\na:x:5:";
+        let text =
+            "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n#off:x:7:\n:x:8:\nbad\nx:y:z\na:x:5:";
         let names = names_by_number(text);
         assert_eq!(names.get(&0).map(String::as_str), Some("root"));
         assert_eq!(names.get(&5).map(String::as_str), Some("a"));

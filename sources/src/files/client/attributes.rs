@@ -113,7 +113,10 @@ fn collect(
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOENT) => return Ok(xattrs),
         names => names?,
     };
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         match read_growing(&mut |buffer: &mut [u8]| get(name, buffer)) {
             Ok(value) => drop(xattrs.insert(name.to_vec(), value)),
             // Gone since it was listed, or not ours to read (`trusted.*`).

@@ -141,8 +141,10 @@ impl TempName {
         };
         let mode = Mode::RUSR | Mode::WUSR;
         let device = fs::makedev(major, minor);
-        Self::claim(folder, |name| fs::mknodat(&**folder, name, kind, mode, device))
-            .map(|(_, name)| name)
+        Self::claim(folder, |name| {
+            fs::mknodat(&**folder, name, kind, mode, device)
+        })
+        .map(|(_, name)| name)
     }
 
     /// The temporary name.

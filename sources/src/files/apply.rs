@@ -1,0 +1,400 @@
+//! Applying a plan: folders on the way down, files on several threads, then hard links, deletions, and last the facts
+//! of folders from the deepest up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use keepstone_engine::path::RepoPath;
+use keepstone_engine::source::{Items, Skipped, SourceError, SourceErrorKind};
+
+use super::client::{self, FileKind, Folder, Powers, TempName};
+use super::extent::Extent;
+use super::metadata::Notes;
+use super::plan::{Act, Change, Doomed, Plan, Step, What};
+use super::rebuild::{FilesEvent, FilesRestoreOptions};
+use super::stack::FolderStack;
+use super::verify;
+use super::write::{Failure, write_file};
+
+/// Files on their way to the threads that write them.
+const JOBS: usize = 64;
+
+/// A plan being carried out.
+pub(super) struct Apply<'a> {
+    pub plan: &'a Plan,
+    pub items: &'a dyn Items,
+    pub options: &'a FilesRestoreOptions,
+    pub powers: &'a Powers,
+    pub notes: &'a Notes,
+    pub base: Arc<Folder>,
+    pub observe: &'a (dyn Fn(FilesEvent<'_>) + Sync),
+    pub ledger: Ledger,
+}
+
+/// What the threads of a restore write down.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    failed: Mutex<BTreeMap<RepoPath, String>>,
+    fatal: Mutex<Option<SourceError>>,
+    stopped: AtomicBool,
+    written_bytes: AtomicU64,
+    hashes: Mutex<Vec<(usize, blake3::Hash)>>,
+}
+
+/// A file to write or to dress, by its place in the plan, in an open folder.
+type Job = (usize, Arc<Folder>);
+
+impl Apply<'_> {
+    /// Carries the plan out. What failed for single entries is in the ledger.
+    pub(super) fn run(&self) -> Result<(), SourceError> {
+        for path in &self.plan.leftovers {
+            let gone = self.in_folder(path, |folder, name| {
+                if client::is_dead_leftover(folder, name) {
+                    folder.remove(name, false)
+                } else {
+                    Ok(())
+                }
+            });
+            self.settle(path, Act::Delete, gone);
+        }
+        let (send, jobs) = bounded(JOBS);
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.threads.max(1) {
+                let jobs = jobs.clone();
+                scope.spawn(move || self.work(&jobs));
+            }
+            drop(jobs);
+            self.descend(&send);
+            drop(send);
+        });
+        self.stop_if_failed()?;
+        self.link_and_delete();
+        self.finish_folders();
+        self.stop_if_failed()?;
+        if self.options.sync {
+            self.base.sync_file_system().map_err(|error| {
+                let kind = match error.kind() {
+                    io::ErrorKind::StorageFull => SourceErrorKind::NoSpace,
+                    _ => SourceErrorKind::Other,
+                };
+                SourceError::new(kind, "cannot write the target to its disk").because(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes folders, links and pipes, and hands files to the threads.
+    fn descend(&self, send: &Sender<Job>) {
+        let mut stack: FolderStack<bool> = FolderStack::new(Arc::clone(&self.base));
+        stack.push(RepoPath::root(), Some(Arc::clone(&self.base)), true);
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            if self.is_stopped() || self.items.cancelled() {
+                return;
+            }
+            while stack
+                .top()
+                .is_some_and(|(top, _)| !step.path.starts_with(top))
+            {
+                stack.pop();
+            }
+            let usable = stack.top().is_some_and(|(_, usable)| *usable);
+            let is_dir = matches!(step.what, What::Dir(_));
+            if !usable {
+                if step.act != Act::Keep {
+                    self.fail(&step.path, "the folder above it could not be made".into());
+                }
+                if is_dir {
+                    stack.push(step.path.clone(), None, false);
+                }
+                continue;
+            }
+            let made = self.take_step(at, step, &mut stack, send);
+            let usable = made.is_ok();
+            let is_late = matches!(step.what, What::File(_) | What::HardLink(_));
+            if made.is_err() || !is_late || matches!(step.act, Act::Unchanged | Act::Keep) {
+                self.settle(&step.path, step.act, made);
+            }
+            if is_dir {
+                stack.push(step.path.clone(), None, usable);
+            }
+        }
+    }
+
+    fn take_step(
+        &self,
+        at: usize,
+        step: &Step,
+        stack: &mut FolderStack<bool>,
+        send: &Sender<Job>,
+    ) -> io::Result<()> {
+        if matches!(step.act, Act::Unchanged | Act::Keep) {
+            return Ok(());
+        }
+        let folder = stack.folder()?;
+        self.clear(&step.clear)?;
+        let name = step.path.name().unwrap_or_default();
+        match &step.what {
+            What::Dir(_) if step.act == Act::Metadata => {
+                step.wanted.close_folder(&folder.open(name)?, self.notes)
+            }
+            What::Dir(_) => folder.make_dir(name),
+            What::File(_) => {
+                // A thread that died took the receiver along; the scope reports its panic.
+                send.send((at, folder)).unwrap_or_default();
+                Ok(())
+            }
+            What::Link(target) => {
+                let temp = TempName::link(&folder, target)?;
+                let wanted = &step.wanted;
+                wanted.dress_named(&folder, temp.as_bytes(), true, self.notes)?;
+                temp.place(name)
+            }
+            What::Node(kind, node) => {
+                let temp = TempName::node(&folder, *kind, *node)?;
+                let wanted = &step.wanted;
+                wanted.dress_named(&folder, temp.as_bytes(), false, self.notes)?;
+                temp.place(name)
+            }
+            What::HardLink(_) => Ok(()),
+        }
+    }
+
+    fn work(&self, jobs: &Receiver<Job>) {
+        for (at, folder) in jobs {
+            let Some(step) = self.plan.steps.get(at) else {
+                continue;
+            };
+            let What::File(file) = &step.what else {
+                continue;
+            };
+            if self.is_stopped() {
+                continue; // Drains the queue, so that nobody waits to put into it.
+            }
+            if step.act == Act::Metadata {
+                self.settle(&step.path, step.act, self.dress_file(&folder, step));
+                continue;
+            }
+            let wish = (file, &step.wanted);
+            let how = (self.notes, self.options.verify);
+            match write_file(self.items, &folder, &step.path, wish, how) {
+                Ok(hash) => {
+                    self.ledger
+                        .written_bytes
+                        .fetch_add(file.size_bytes, Ordering::Relaxed);
+                    if let Some(hash) = hash {
+                        lock(&self.ledger.hashes).push((at, hash));
+                    }
+                    (self.observe)(FilesEvent::Written(file.size_bytes));
+                    self.settle(&step.path, step.act, Ok(()));
+                }
+                Err(Failure::Entry(reason)) => self.fail(&step.path, reason),
+                Err(Failure::Restore(error)) => self.stop(error),
+            }
+        }
+    }
+
+    fn dress_file(&self, folder: &Folder, step: &Step) -> io::Result<()> {
+        let name = step.path.name().unwrap_or_default();
+        let stat = folder.stat(name)?;
+        let file = folder.open_file(name, &stat, self.powers)?;
+        let opened = file.stat()?;
+        // It was looked at before: it must still be a file of one name.
+        if opened.kind != FileKind::File || opened.links != 1 || !opened.same_inode(&stat) {
+            return Err(io::Error::other("changed since the restore began"));
+        }
+        client::set_mode(&file, opened.mode & step.wanted.mode)?;
+        step.wanted.dress(&file, self.notes)
+    }
+
+    fn link_and_delete(&self) {
+        for step in &self.plan.steps {
+            let What::HardLink(leader) = &step.what else {
+                continue;
+            };
+            if matches!(step.act, Act::Unchanged | Act::Keep) || self.has_failed(&step.path) {
+                continue;
+            }
+            let linked = if self.has_failed(leader) {
+                Err(io::Error::other(format!(
+                    "its first name {leader} was not restored"
+                )))
+            } else {
+                self.hard_link(step, leader)
+            };
+            self.settle(&step.path, step.act, linked);
+        }
+        for doomed in self.plan.deletions.iter().rev() {
+            let gone = self.in_folder(&doomed.path, |folder, name| {
+                folder.remove(name, doomed.is_dir)
+            });
+            self.settle(&doomed.path, Act::Delete, gone);
+        }
+    }
+
+    fn hard_link(&self, step: &Step, leader: &RepoPath) -> io::Result<()> {
+        self.in_folder(leader, |of_folder, of| {
+            self.in_folder(&step.path, |folder, name| {
+                let leader = of_folder.stat(of)?;
+                let temp = TempName::hard_link(folder, of_folder, of)?;
+                let made = folder.stat(temp.as_bytes())?;
+                if leader.kind != FileKind::File || !made.same_inode(&leader) {
+                    return Err(io::Error::other("its first name changed meanwhile"));
+                }
+                temp.place(name)
+            })
+        })
+    }
+
+    /// Removes what is in the way, content before folders.
+    fn clear(&self, doomed: &[Doomed]) -> io::Result<()> {
+        doomed.iter().rev().try_for_each(|doomed| {
+            self.in_folder(&doomed.path, |folder, name| {
+                folder.remove(name, doomed.is_dir)
+            })
+        })
+    }
+
+    /// Children come after their folders in the plan, so from its end on every folder is complete.
+    fn finish_folders(&self) {
+        for step in self.plan.steps.iter().rev() {
+            let What::Dir(extent) = step.what else {
+                continue;
+            };
+            let is_ours = match step.act {
+                Act::Create | Act::Overwrite | Act::Metadata => true,
+                // Its time changed with its content.
+                Act::Unchanged => extent != Extent::Ancestor,
+                Act::Keep | Act::Delete => false,
+            };
+            if !is_ours || self.has_failed(&step.path) {
+                continue;
+            }
+            let dressed = self.base.open_below(&step.path).and_then(|folder| {
+                let mtime_ns = folder.stat_self()?.mtime_ns;
+                if step.act == Act::Unchanged && step.wanted.mtime_ns == Some(mtime_ns) {
+                    return Ok(());
+                }
+                step.wanted.dress(&folder, self.notes)
+            });
+            if let Err(error) = dressed {
+                self.fail(&step.path, client::reason(&error));
+            }
+        }
+    }
+
+    /// Reads back what was written and names the files that differ.
+    pub(super) fn verify(&self) -> Vec<Skipped> {
+        (self.observe)(FilesEvent::Verifying);
+        let hashes = std::mem::take(&mut *lock(&self.ledger.hashes));
+        let share = hashes.len().div_ceil(self.options.threads.max(1)).max(1);
+        let mut differing: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = hashes
+                .chunks(share)
+                .map(|share| scope.spawn(move || self.differing(share)))
+                .collect();
+            let joined = threads.into_iter().map(|thread| match thread.join() {
+                Ok(differing) => differing,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.flatten().collect()
+        });
+        differing.sort_by(|a, b| a.path.cmp(&b.path));
+        differing
+    }
+
+    fn differing(&self, written: &[(usize, blake3::Hash)]) -> Vec<Skipped> {
+        let mut differing = Vec::new();
+        for (at, hash) in written {
+            let Some(step) = self.plan.steps.get(*at) else {
+                continue;
+            };
+            let found = self.in_folder(&step.path, |folder, name| {
+                let stat = folder.stat(name)?;
+                verify::hash_on_disk(&folder.open_file(name, &stat, self.powers)?)
+            });
+            let reason = match found {
+                Ok(found) if found == *hash => continue,
+                Ok(_) => "what was read back is not what was written".to_owned(),
+                Err(error) => format!("cannot be read back: {}", client::reason(&error)),
+            };
+            let path = step.path.to_string();
+            differing.push(Skipped { path, reason });
+        }
+        differing
+    }
+
+    /// Does something with a name in its folder, found again from the target.
+    fn in_folder<T>(
+        &self,
+        path: &RepoPath,
+        act: impl FnOnce(&Arc<Folder>, &[u8]) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let parent = path.parent().unwrap_or_default();
+        let folder = if parent.is_root() {
+            Arc::clone(&self.base)
+        } else {
+            Arc::new(self.base.open_below(&parent)?)
+        };
+        act(&folder, path.name().unwrap_or_default())
+    }
+
+    /// Writes down how one entry went.
+    fn settle(&self, path: &RepoPath, act: Act, went: io::Result<()>) {
+        match went.map_err(|error| Failure::of(error, path)) {
+            Ok(()) => {
+                let path = path.clone();
+                (self.observe)(FilesEvent::Done(&Change { path, act }));
+            }
+            Err(Failure::Entry(reason)) => self.fail(path, reason),
+            Err(Failure::Restore(error)) => self.stop(error),
+        }
+    }
+
+    fn fail(&self, path: &RepoPath, reason: String) {
+        let shown = Skipped {
+            path: path.to_string(),
+            reason,
+        };
+        (self.observe)(FilesEvent::Problem(&shown));
+        lock(&self.ledger.failed).insert(path.clone(), shown.reason);
+    }
+
+    fn has_failed(&self, path: &RepoPath) -> bool {
+        lock(&self.ledger.failed).contains_key(path)
+    }
+
+    fn stop(&self, error: SourceError) {
+        lock(&self.ledger.fatal).get_or_insert(error);
+        self.ledger.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.ledger.stopped.load(Ordering::Relaxed)
+    }
+
+    fn stop_if_failed(&self) -> Result<(), SourceError> {
+        if self.items.cancelled() && !self.is_stopped() {
+            let act = "the restore was interrupted";
+            self.stop(SourceError::new(SourceErrorKind::Cancelled, act));
+        }
+        lock(&self.ledger.fatal).take().map_or(Ok(()), Err)
+    }
+}
+
+impl Ledger {
+    /// What failed, and how many bytes were written.
+    pub(super) fn close(self) -> (BTreeMap<RepoPath, String>, u64) {
+        let failed = self
+            .failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        (failed, self.written_bytes.into_inner())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,341 @@
+//! Facts of an entry as a restore may set them, and setting them in an order that never shows a secret.
+//!
+//! Owner first (it clears dangerous bits), then attributes, then the mode, then the time. Where the group or an
+//! access control list cannot be set, the group gets no more than everybody: nothing is wider than recorded.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use keepstone_engine::source::{Meta, NodeKind};
+
+use super::client::{self, Folder, Powers, Xattrs};
+use super::plan::OnDisk;
+
+const SET_USER_ID: u32 = 0o4000;
+const SET_GROUP_ID: u32 = 0o2000;
+const ACL: &[u8] = b"system.posix_acl_access";
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
+/// Facts that a restore sets on one entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub mode: u32,
+    /// None: stays as it is made.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub mtime_ns: Option<i64>,
+    pub xattrs: Xattrs,
+    /// Whether attributes outside the reach of users are set and removed too.
+    pub privileged: bool,
+}
+
+/// Counts what a restore did otherwise than recorded, for one sentence each.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub owners: AtomicUsize,
+    pub groups: AtomicUsize,
+    pub special_bits: AtomicUsize,
+    pub devices: AtomicUsize,
+    pub sockets: AtomicUsize,
+    pub held_xattrs: AtomicUsize,
+    pub failed_xattrs: AtomicUsize,
+    pub unknown_excludes: AtomicUsize,
+    pub spared: AtomicUsize,
+}
+
+impl Notes {
+    /// One sentence for each thing that happened.
+    pub(super) fn sentences(&self) -> Vec<String> {
+        let rows = [
+            (&self.owners, "could not be given to their recorded owner"),
+            (
+                &self.groups,
+                "could not be given to their recorded group, and are closed to it",
+            ),
+            (
+                &self.special_bits,
+                "lost set-user-id or set-group-id bits, which need --privileged",
+            ),
+            (
+                &self.devices,
+                "are devices and were left out, since they need --privileged",
+            ),
+            (&self.sockets, "are sockets and were left out"),
+            (&self.held_xattrs, "lack attributes that need --privileged"),
+            (
+                &self.failed_xattrs,
+                "lack attributes that this file system or user cannot set",
+            ),
+            (
+                &self.spared,
+                "are not in the snapshot but were left out of it on purpose, and stay",
+            ),
+            (
+                &self.unknown_excludes,
+                "captures do not say what they left out, so nothing is deleted",
+            ),
+        ];
+        rows.iter()
+            .map(|(count, what)| (count.load(Ordering::Relaxed), what))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} entries: {what}"))
+            .collect()
+    }
+}
+
+/// Adds one to a count.
+pub(super) fn count(counter: &AtomicUsize) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Wanted {
+    /// What may be set of what was recorded.
+    pub(super) fn of(
+        meta: &Meta,
+        kind: &NodeKind,
+        powers: &Powers,
+        privileged: bool,
+        notes: &Notes,
+    ) -> Self {
+        if *meta == Meta::default() {
+            // A stream of a database: nothing of a file was recorded.
+            let mode = if *kind == NodeKind::Dir { 0o700 } else { 0o600 };
+            return Self {
+                mode,
+                ..Self::default()
+            };
+        }
+        let is_dir = *kind == NodeKind::Dir;
+        let uid = (powers.root || meta.uid == powers.uid).then_some(meta.uid);
+        let gid = (powers.root || powers.groups.contains(&meta.gid)).then_some(meta.gid);
+        let mut mode = meta.mode & 0o7777;
+        let special = mode & (SET_USER_ID | if is_dir { 0 } else { SET_GROUP_ID });
+        if special != 0 && !(privileged && uid.is_some() && gid.is_some()) {
+            count(&notes.special_bits);
+            mode &= !special;
+        }
+        if uid.is_none() {
+            count(&notes.owners);
+        }
+        if gid.is_none() {
+            count(&notes.groups);
+            mode = narrowed(mode);
+        }
+        let mut xattrs = meta.xattrs.clone();
+        xattrs.retain(|name, _| is_settable(name, privileged));
+        if xattrs.len() < meta.xattrs.len() {
+            count(&notes.held_xattrs);
+        }
+        Self {
+            mode,
+            uid,
+            gid,
+            mtime_ns: Some(meta.mtime_ns),
+            xattrs,
+            privileged,
+        }
+    }
+
+    /// Whether an entry of the right kind and content has other facts.
+    pub(super) fn differs(&self, on_disk: &OnDisk) -> bool {
+        let stat = &on_disk.stat;
+        let counts = |name: &Vec<u8>| self.removes(name) || self.xattrs.contains_key(name);
+        let theirs = on_disk.xattrs.iter().filter(|(name, _)| counts(name));
+        let is_link = stat.kind == client::FileKind::Link;
+        (self.mode != stat.mode && !is_link)
+            || self.uid.is_some_and(|uid| uid != stat.uid)
+            || self.gid.is_some_and(|gid| gid != stat.gid)
+            || self
+                .mtime_ns
+                .is_some_and(|mtime_ns| mtime_ns != stat.mtime_ns)
+            || !theirs.eq(self.xattrs.iter())
+    }
+
+    /// Sets everything on an open file or folder.
+    pub(super) fn dress(&self, fd: impl AsFd, notes: &Notes) -> io::Result<()> {
+        let mode = self.dress_but_mode(&fd, notes)?;
+        client::set_mode(&fd, mode)?;
+        match self.mtime_ns {
+            Some(mtime_ns) => client::set_mtime(&fd, mtime_ns),
+            None => Ok(()),
+        }
+    }
+
+    /// Before anything is put into a folder that exists: takes away what its mode gives and should not.
+    pub(super) fn close_folder(&self, folder: &Folder, notes: &Notes) -> io::Result<()> {
+        let now = folder.stat_self()?.mode;
+        let mode = self.dress_but_mode(folder, notes)?;
+        client::set_mode(folder, (now & mode) | 0o700)
+    }
+
+    /// Sets owner and attributes. Answers the mode that is safe with what could be set.
+    fn dress_but_mode(&self, fd: impl AsFd, notes: &Notes) -> io::Result<u32> {
+        let mut mode = self.mode;
+        if self.uid.is_some() || self.gid.is_some() {
+            match client::set_owner(&fd, self.uid, self.gid) {
+                Err(error) if is_refusal(&error) => {
+                    count(&notes.owners);
+                    mode = narrowed(mode) & !(SET_USER_ID | SET_GROUP_ID);
+                }
+                set => set?,
+            }
+        }
+        if !self.dress_xattrs(&fd, notes)? {
+            mode = narrowed(mode);
+        }
+        Ok(mode)
+    }
+
+    /// Makes the attributes equal. Answers false if an access control list could not be set.
+    fn dress_xattrs(&self, fd: impl AsFd, notes: &Notes) -> io::Result<bool> {
+        let present = client::own_xattrs(&fd)?;
+        let mut failed = false;
+        let mut has_acl = true;
+        for name in present.keys() {
+            // One that a folder above handed down, or that was there before.
+            if self.removes(name) && !self.xattrs.contains_key(name) {
+                failed |= client::remove_xattr(&fd, name).is_err();
+            }
+        }
+        for (name, value) in &self.xattrs {
+            if present.get(name) != Some(value) && client::set_xattr(&fd, name, value).is_err() {
+                failed = true;
+                has_acl &= name != ACL;
+            }
+        }
+        if failed {
+            count(&notes.failed_xattrs);
+        }
+        Ok(has_acl)
+    }
+
+    /// Whether an attribute that was not recorded is taken away. The labels of security modules are theirs.
+    fn removes(&self, name: &[u8]) -> bool {
+        let of_system = name.starts_with(b"trusted.") || name == b"security.capability";
+        is_settable(name, false) || (self.privileged && of_system)
+    }
+
+    /// Sets everything on a link, pipe or device that was just made under a temporary name.
+    pub(super) fn dress_named(
+        &self,
+        folder: &Folder,
+        name: &[u8],
+        is_link: bool,
+        notes: &Notes,
+    ) -> io::Result<()> {
+        let mut mode = self.mode;
+        if self.uid.is_some() || self.gid.is_some() {
+            match folder.set_owner_of(name, self.uid, self.gid) {
+                Err(error) if is_refusal(&error) => {
+                    count(&notes.owners);
+                    mode = narrowed(mode);
+                }
+                set => set?,
+            }
+        }
+        let set = |(attribute, value): (&Vec<u8>, &Vec<u8>)| {
+            folder.set_xattr_of(name, attribute, value).is_err()
+        };
+        if self.xattrs.iter().filter(|pair| set(*pair)).count() > 0 {
+            count(&notes.failed_xattrs);
+            mode = narrowed(mode);
+        }
+        if !is_link {
+            folder.set_mode_of(name, mode)?;
+        }
+        match self.mtime_ns {
+            Some(mtime_ns) => folder.set_mtime_of(name, mtime_ns),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The group gets no more than everybody.
+fn narrowed(mode: u32) -> u32 {
+    let everybody = mode & 0o007;
+    mode & !(0o070 & !(everybody << 3))
+}
+
+/// Attributes that users set, and with leave those that only the system may.
+fn is_settable(name: &[u8], privileged: bool) -> bool {
+    if name.starts_with(b"user.") || name == ACL || name == DEFAULT_ACL {
+        return true;
+    }
+    privileged
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    // A number that a container does not know is an invalid argument.
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(mode: u32, uid: u32, gid: u32, powers: &Powers, privileged: bool) -> Wanted {
+        let meta = Meta {
+            mode,
+            uid,
+            gid,
+            mtime_ns: 1,
+            ..Meta::default()
+        };
+        Wanted::of(
+            &meta,
+            &NodeKind::File,
+            powers,
+            privileged,
+            &Notes::default(),
+        )
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_set_gets_no_more_than_everybody() {
+        for (mode, expected) in [
+            (0o640, 0o600),
+            (0o644, 0o644),
+            (0o664, 0o644),
+            (0o750, 0o700),
+            (0o755, 0o755),
+            (0o770, 0o700),
+            (0o600, 0o600),
+            (0o1777, 0o1777),
+        ] {
+            assert_eq!(narrowed(mode), expected, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn special_bits_need_leave_and_the_right_owner() {
+        let root = Powers {
+            root: true,
+            ..Powers::default()
+        };
+        let user = Powers {
+            root: false,
+            uid: 7,
+            groups: [8].into(),
+        };
+        assert_eq!(wanted(0o6755, 1, 2, &root, false).mode, 0o755);
+        assert_eq!(wanted(0o6755, 1, 2, &root, true).mode, 0o6755);
+        assert_eq!(wanted(0o6755, 1, 8, &user, true).mode, 0o755);
+        assert_eq!(wanted(0o6755, 7, 8, &user, true).mode, 0o6755);
+        let other = wanted(0o640, 1, 2, &user, false);
+        assert_eq!((other.mode, other.uid, other.gid), (0o600, None, None));
+    }
+
+    #[test]
+    fn what_was_no_file_becomes_a_private_one() {
+        let notes = Notes::default();
+        let powers = Powers::default();
+        let of = |kind| Wanted::of(&Meta::default(), &kind, &powers, false, &notes);
+        assert_eq!(of(NodeKind::File).mode, 0o600);
+        assert_eq!(of(NodeKind::Dir).mode, 0o700);
+        assert_eq!(of(NodeKind::File).mtime_ns, None);
+    }
+}

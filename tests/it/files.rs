@@ -1,0 +1,11 @@
+//! The files source: capture and restore on real file systems. Run as root, as in a container, since devices, owners
+//! and mounts are part of it.
+
+mod attacks;
+mod captures;
+mod excludes;
+mod random;
+mod restores;
+mod round_trip;
+mod safety;
+mod tree;
