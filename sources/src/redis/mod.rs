@@ -1,0 +1,6 @@
+//! Redis.
+
+pub mod format;
+pub mod glob;
+pub mod rdb;
+pub mod record;
