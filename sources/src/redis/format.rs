@@ -71,6 +71,35 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
+/// What a record says of itself before its elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// How many elements it has, as `Value::elements` counts them.
+    pub elements: usize,
+    /// It is a hash with fields that expire.
+    pub fields_expire: bool,
+}
+
+/// Reads only the head of a record.
+pub fn outline_of(bytes: &[u8]) -> Result<Outline, RecordError> {
+    let mut input = Cursor { rest: bytes };
+    input.count()?;
+    let (tag, _, _) = input.head()?;
+    let elements = match tag {
+        0 => 1,
+        4 | 5 => input.count()?.saturating_mul(2),
+        6 => {
+            input.u8()?;
+            input.count()?
+        }
+        _ => input.count()?,
+    };
+    Ok(Outline {
+        elements,
+        fields_expire: tag == 5,
+    })
+}
+
 /// Takes records out of pieces of any length.
 #[derive(Debug, Default)]
 pub struct RecordReader {
