@@ -213,8 +213,8 @@ impl OpenedRedis {
             emission.finish(sink, report)?;
         }
         // A database that was asked for and is empty is captured as empty.
-        if report.collections.is_empty() {
-            let db = self.settings.db.unwrap_or_default();
+        let db = self.settings.db.unwrap_or_default();
+        if report.collections.is_empty() && !collected.left_out.contains(&db) {
             Emission::begin(db, sink)?.finish(sink, report)?;
         }
         Ok(())
@@ -359,7 +359,8 @@ pub(super) fn database_path(db: u32) -> Result<RepoPath, SourceError> {
     path(&["db", &db.to_string()])
 }
 
-fn path(names: &[&str]) -> Result<RepoPath, SourceError> {
+/// Name of a stream.
+pub(super) fn path(names: &[&str]) -> Result<RepoPath, SourceError> {
     RepoPath::of_names(names).map_err(|error| {
         SourceError::new(SourceErrorKind::Other, "cannot name a stream").because(error)
     })

@@ -76,12 +76,15 @@ pub(super) enum Stage {
 pub(super) struct Marker {
     pub(super) stage: Stage,
     pub(super) id: RestoreId,
+    /// The live database that is restored.
+    pub(super) target: u32,
 }
 
 impl Marker {
     /// Parses the value of the key; none if it is not of ours.
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
-        let (stage, id) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        let (stage, rest) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        let (id, target) = rest.split_once(' ')?;
         let stage = match stage {
             "staging" => Stage::Staging,
             "staged" => Stage::Staged,
@@ -92,6 +95,7 @@ impl Marker {
         Some(Self {
             stage,
             id: RestoreId(parse_hex(id)?),
+            target: target.parse().ok()?,
         })
     }
 }
@@ -104,7 +108,7 @@ impl fmt::Display for Marker {
             Stage::Kept => "kept",
             Stage::Undone => "undone",
         };
-        write!(f, "{stage} {}", self.id)
+        write!(f, "{stage} {} {}", self.id, self.target)
     }
 }
 
@@ -116,10 +120,14 @@ mod tests {
     fn markers_round_trip_and_nothing_else_is_one() {
         let id = RestoreId([0xa5; 16]);
         for stage in [Stage::Staging, Stage::Staged, Stage::Kept, Stage::Undone] {
-            let marker = Marker { stage, id };
+            let marker = Marker {
+                stage,
+                id,
+                target: 3,
+            };
             assert_eq!(Marker::parse(marker.to_string().as_bytes()), Some(marker));
         }
-        for other in ["", "kept", "kept a5", "lost a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", "\u{e4} x"] {
+        for other in ["", "kept", "kept a5", "kept a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", "lost a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 0", "\u{e4} x"] {
             assert_eq!(Marker::parse(other.as_bytes()), None, "{other}");
         }
     }
