@@ -6,3 +6,6 @@ pub mod files;
 pub mod command;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+//! The systems Keepstone protects, one folder each, behind cargo features.
+#[cfg(feature = "redis")]
+pub mod redis;

@@ -5,3 +5,4 @@ mod fuzz;
 mod tidy;
 mod command;
 mod files;
+mod redis;

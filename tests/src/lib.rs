@@ -7,5 +7,6 @@ pub mod fuzz_targets;
 pub mod memory;
 pub mod mutate;
 pub mod recording;
+pub mod proxy;
 pub mod servers;
 pub mod tools;

@@ -1,0 +1,355 @@
+//! The switch and its undoing: each one transaction, decided by markers alone.
+//!
+//! | control marker | live data | switch | rollback | discard |
+//! |---|---|---|---|---|
+//! | none | old, unless discarded | refused | nothing to do before the switch, refused after it | nothing to do |
+//! | staging | old | refused | empties the spare databases | refused |
+//! | staged | old | switches | empties the spare databases | refused |
+//! | kept | new | finishes | switches back | empties the spare databases |
+//! | undone | old | refused | nothing to do | nothing to do |
+//!
+//! Whatever step a process is killed at, the server has done all of a transaction or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
+use redis::Value;
+
+use super::client::{Client, elements_of, integer_of, unexpected};
+use super::marker::{
+    MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage,
+};
+use super::plan::{Place, State, Way};
+use super::stage::all_done;
+use super::transaction::{Found, Transaction};
+
+/// How long the mark of an undone restore stays, so that undoing it a second time is known to be done.
+const UNDONE_MS: &str = "604800000";
+/// Names that are read at a time.
+const NAMES_MAX: u64 = 10_000;
+
+/// Puts the staged data in the place of the live data; nothing to do where that was done.
+pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    let act = "switch to the restored data";
+    let (found, mut transaction) =
+        Transaction::watch(client, act, state.id, state.own_databases())?;
+    match control(&found, state) {
+        Found::Ours(Stage::Staged) => {}
+        Found::Ours(Stage::Kept) => {
+            transaction.leave()?;
+            return settle_functions(client, state);
+        }
+        other => {
+            transaction.leave()?;
+            return Err(cannot_switch(other));
+        }
+    }
+    let functions = functions(transaction.client(), state, NEW_FUNCTIONS_KEY)?;
+    check_kept(transaction.client(), state)?;
+    // All questions come before the first command: behind it nothing is answered.
+    let names = Names::of_all(transaction.client(), state)?;
+    for (place, names) in state.places.iter().zip(&names) {
+        match place.keep {
+            None => push_swap(&mut transaction, *place)?,
+            Some(keep) => push_moves(&mut transaction, *place, keep, names)?,
+        }
+        transaction.select(place.bookkeeping())?;
+        transaction.mark(Stage::Kept, state.id, place.target)?;
+    }
+    if let Some(payload) = &functions {
+        transaction.push(&[b"FUNCTION".as_slice(), b"RESTORE", payload, b"FLUSH"])?;
+    }
+    let outcome = all_done(transaction.commit()?, act).and_then(|()| check_moved(client, state));
+    if let Err(error) = outcome {
+        undo(client, state)?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Brings back what was there before the restore, and empties what it worked in.
+pub(super) fn rollback(client: &mut Client, state: &State, phase: Phase) -> Result<(), SourceError> {
+    let act = "undo the restore";
+    let (found, transaction) = Transaction::watch(client, act, state.id, state.own_databases())?;
+    match control(&found, state) {
+        Found::Ours(Stage::Kept) => {
+            transaction.leave()?;
+            undo(client, state)
+        }
+        Found::Ours(Stage::Undone) => transaction.leave(),
+        Found::Ours(Stage::Staging | Stage::Staged) => empty(transaction, state, &found, act, true),
+        // Before a switch nothing live was touched, whoever took the marker away.
+        Found::Nothing | Found::Other(_) if phase <= Phase::Staged => {
+            empty(transaction, state, &found, act, false)
+        }
+        Found::Nothing | Found::Other(_) => {
+            transaction.leave()?;
+            Err(SourceError::new(
+                SourceErrorKind::Missing,
+                format!(
+                    "cannot undo the restore: database {} no longer holds what it kept",
+                    state.control()
+                ),
+            ))
+        }
+    }
+}
+
+/// Removes what the switch had kept.
+pub(super) fn discard(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    let act = "discard what the restore kept";
+    let (found, mut transaction) = Transaction::watch(client, act, state.id, state.own_databases())?;
+    match control(&found, state) {
+        Found::Ours(Stage::Kept) => empty(transaction, state, &found, act, false),
+        // Somebody may use the database again: only the mark is ours.
+        Found::Ours(Stage::Undone) => {
+            transaction.select(state.control())?;
+            transaction.push(&["DEL".as_bytes(), MARKER_KEY])?;
+            all_done(transaction.commit()?, act)
+        }
+        Found::Ours(Stage::Staging | Stage::Staged) => {
+            transaction.leave()?;
+            Err(SourceError::new(
+                SourceErrorKind::Other,
+                "cannot discard what the restore kept: it was not switched, so roll it back",
+            ))
+        }
+        Found::Nothing | Found::Other(_) => transaction.leave(),
+    }
+}
+
+fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
+    found.get(&state.control()).copied().unwrap_or(Found::Nothing)
+}
+
+fn cannot_switch(found: Found) -> SourceError {
+    let (kind, why) = match found {
+        Found::Ours(Stage::Undone) => (SourceErrorKind::Missing, "it was undone"),
+        Found::Ours(_) => (SourceErrorKind::Interrupted, "staging did not come to its end"),
+        Found::Nothing => (SourceErrorKind::Missing, "nothing is staged any more"),
+        Found::Other(_) => (SourceErrorKind::Occupied, "its spare database holds something else"),
+    };
+    SourceError::new(kind, format!("cannot switch to the restored data: {why}"))
+}
+
+/// The databases change places; what the restore notes stays in the spare one.
+fn push_swap(transaction: &mut Transaction<'_>, place: Place) -> Result<(), SourceError> {
+    let (target, staging) = (place.target.to_string(), place.staging.to_string());
+    transaction.push(&["SWAPDB", &target, &staging])?;
+    transaction.select(place.target)?;
+    for key in OWN_KEYS {
+        transaction.push(&[b"MOVE", key, staging.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Live keys of the same names go to the keep, then the staged ones take their place.
+fn push_moves(
+    transaction: &mut Transaction<'_>,
+    place: Place,
+    keep: u32,
+    names: &Names,
+) -> Result<(), SourceError> {
+    let (target, keep) = (place.target.to_string(), keep.to_string());
+    transaction.select(place.target)?;
+    names.each(&mut |name| transaction.push(&[b"MOVE", name, keep.as_bytes()]))?;
+    transaction.select(place.staging)?;
+    names.each(&mut |name| transaction.push(&[b"MOVE", name, target.as_bytes()]))?;
+    transaction.push(&["DEL".as_bytes(), MARKER_KEY])
+}
+
+/// Switches back in one transaction and empties what is no longer needed.
+fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    let act = "undo the restore";
+    let (found, mut transaction) =
+        Transaction::watch(client, act, state.id, state.own_databases())?;
+    if control(&found, state) != Found::Ours(Stage::Kept) {
+        return transaction.leave();
+    }
+    let functions = functions(transaction.client(), state, OLD_FUNCTIONS_KEY)?;
+    let names = Names::of_all(transaction.client(), state)?;
+    for (place, names) in state.places.iter().zip(&names) {
+        match place.keep {
+            None => {
+                let (target, staging) = (place.target.to_string(), place.staging.to_string());
+                transaction.select(place.staging)?;
+                let mut delete = vec![b"DEL".as_slice()];
+                delete.extend(OWN_KEYS);
+                transaction.push(&delete)?;
+                transaction.push(&["SWAPDB", &target, &staging])?;
+                transaction.select(place.staging)?;
+            }
+            Some(keep) => {
+                push_moves_back(&mut transaction, *place, keep, names)?;
+                transaction.select(keep)?;
+            }
+        }
+        transaction.push(&["FLUSHDB", "ASYNC"])?;
+    }
+    if let Some(payload) = &functions {
+        transaction.push(&[b"FUNCTION".as_slice(), b"RESTORE", payload, b"FLUSH"])?;
+    }
+    push_undone(&mut transaction, state)?;
+    all_done(transaction.commit()?, act)
+}
+
+/// Restored keys go away, and the kept ones come back. A kept key has a free place then, whatever came meanwhile.
+fn push_moves_back(
+    transaction: &mut Transaction<'_>,
+    place: Place,
+    keep: u32,
+    names: &Names,
+) -> Result<(), SourceError> {
+    let target = place.target.to_string();
+    transaction.select(place.target)?;
+    names.each(&mut |name| transaction.push(&["UNLINK".as_bytes(), name]))?;
+    transaction.select(keep)?;
+    names.each(&mut |name| transaction.push(&[b"MOVE", name, target.as_bytes()]))
+}
+
+fn push_undone(transaction: &mut Transaction<'_>, state: &State) -> Result<(), SourceError> {
+    transaction.select(state.control())?;
+    let target = state.places.first().map_or(0, |place| place.target);
+    transaction.mark(Stage::Undone, state.id, target)?;
+    transaction.push(&["PEXPIRE".as_bytes(), MARKER_KEY, UNDONE_MS.as_bytes()])
+}
+
+/// Empties the databases that carry our marker, and only those.
+fn empty(
+    mut transaction: Transaction<'_>,
+    state: &State,
+    found: &BTreeMap<u32, Found>,
+    act: &str,
+    note_undone: bool,
+) -> Result<(), SourceError> {
+    let ours = |found: &Found| matches!(found, Found::Ours(_));
+    let databases: BTreeSet<u32> = found
+        .iter()
+        .filter(|(_, found)| ours(found))
+        .map(|(db, _)| *db)
+        .collect();
+    for db in &databases {
+        transaction.select(*db)?;
+        transaction.push(&["FLUSHDB", "ASYNC"])?;
+    }
+    if note_undone {
+        push_undone(&mut transaction, state)?;
+    }
+    all_done(transaction.commit()?, act)
+}
+
+/// The payload of functions that a step needs; none if functions are not restored.
+fn functions(
+    client: &mut Client,
+    state: &State,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, SourceError> {
+    if !state.functions {
+        return Ok(None);
+    }
+    let act = "read the kept functions";
+    client.select(state.control())?;
+    match client.call(act, &["GET".as_bytes(), key])? {
+        Value::BulkString(payload) => Ok(Some(payload)),
+        _ => Err(unexpected(act, client.place())),
+    }
+}
+
+/// Makes the functions the restored ones after a process died between the switch and its check.
+fn settle_functions(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    let Some(payload) = functions(client, state, NEW_FUNCTIONS_KEY)? else {
+        return Ok(());
+    };
+    let act = "restore the functions";
+    let command: [&[u8]; 4] = [b"FUNCTION", b"RESTORE", &payload, b"FLUSH"];
+    match client.ask(act, &command)? {
+        Ok(_) => Ok(()),
+        Err(refusal) => {
+            undo(client, state)?;
+            Err(refusal.of("cannot restore the functions, so the restore was undone"))
+        }
+    }
+}
+
+/// A key that somebody else put into a keep would be in the way of the one that is to be kept.
+fn check_kept(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    for keep in state.places.iter().filter_map(|place| place.keep) {
+        client.select(keep)?;
+        let act = "count keys";
+        let size = integer_of(&client.call(act, &["DBSIZE"])?);
+        let mut exists = vec![b"EXISTS".as_slice()];
+        exists.extend(OWN_KEYS);
+        let own = integer_of(&client.call(act, &exists)?);
+        if size != own {
+            return Err(SourceError::new(
+                SourceErrorKind::Occupied,
+                format!("cannot switch to the restored data: somebody wrote into database {keep}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// After single keys were moved nothing is left where they were staged.
+fn check_moved(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    for place in state.places.iter().filter(|_| state.way == Way::Keys) {
+        client.select(place.staging)?;
+        let left = integer_of(&client.call("count keys", &["DBSIZE"])?);
+        if left != Some(0) {
+            return Err(SourceError::new(
+                SourceErrorKind::Other,
+                format!(
+                    "cannot switch to the restored data: database {} still holds staged keys",
+                    place.staging
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The names of the keys that a restore moves.
+struct Names {
+    pages: Vec<Vec<Value>>,
+}
+
+impl Names {
+    /// The names for each place; none where whole databases are swapped.
+    fn of_all(client: &mut Client, state: &State) -> Result<Vec<Self>, SourceError> {
+        let of_place = |place: &Place| match place.keep {
+            Some(keep) => Self::of(client, keep),
+            None => Ok(Self { pages: Vec::new() }),
+        };
+        state.places.iter().map(of_place).collect()
+    }
+
+    fn of(client: &mut Client, keep: u32) -> Result<Self, SourceError> {
+        let act = "read the names of the restored keys";
+        client.select(keep)?;
+        let mut pages = Vec::new();
+        let mut start = 0_u64;
+        loop {
+            let (from, to) = (start.to_string(), (start + NAMES_MAX - 1).to_string());
+            let command: [&[u8]; 4] = [b"LRANGE", NAMES_KEY, from.as_bytes(), to.as_bytes()];
+            let page = elements_of(client.call(act, &command)?)
+                .ok_or_else(|| unexpected(act, client.place()))?;
+            if page.is_empty() {
+                return Ok(Self { pages });
+            }
+            pages.push(page);
+            start += NAMES_MAX;
+        }
+    }
+
+    fn each(
+        &self,
+        visit: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        for name in self.pages.iter().flatten() {
+            if let Value::BulkString(name) = name {
+                visit(name)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! Redis, against the real server.
+
+mod capture;
+mod data;
