@@ -1,1 +1,4 @@
 //! Benches of Keepstone.
+
+#[cfg(feature = "postgres")]
+pub mod postgres;

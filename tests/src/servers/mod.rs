@@ -1,1 +1,3 @@
 //! Real servers, each started on a free port of its own and stopped when dropped.
+
+pub mod postgres;
