@@ -32,7 +32,7 @@ pub(crate) struct Table {
     /// Not written to the server's log: empty after its crash.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unlogged: bool,
-    /// Tables that it is a part of, the nearest first, as `schema.table`.
+    /// Tables that it is a part or an heir of, the nearest first: schema and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) parents: Vec<(String, String)>,
     /// For a table that an extension made: which rows are the user's, as a `WHERE …` or empty.
@@ -159,8 +159,7 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
                     ON i.inhrelid = up.inhparent)
              SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY up.depth, pn.nspname,
                 p.relname) FROM up JOIN pg_class p ON p.oid = up.inhparent
-                JOIN pg_namespace pn ON pn.oid = p.relnamespace
-             WHERE p.relkind = 'p')
+                JOIN pg_namespace pn ON pn.oid = p.relnamespace)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN (SELECT u.id, u.condition FROM pg_extension,
                     unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid

@@ -212,11 +212,12 @@ impl Session {
             _ => return Err(PgError::Protocol("no COPY to write".into())),
         }
         let mut out = BytesMut::with_capacity(COPY_PIECE_BYTES + 5);
+        let mut broken = false;
         let given = give(&mut |bytes| {
             for piece in bytes.chunks(COPY_PIECE_BYTES) {
                 out.clear();
                 put_message(&mut out, COPY_DATA_TAG, piece)?;
-                self.wire.send(&out)?;
+                self.wire.send(&out).inspect_err(|_| broken = true)?;
             }
             Ok(())
         });
@@ -227,9 +228,7 @@ impl Session {
             // A connection that broke under our writing may still hold the reason.
             drop(self.wire.send(&out));
             return match self.until_ready(|_| Ok(())) {
-                Err(server @ PgError::Server { .. }) if matches!(error, PgError::Io(_)) => {
-                    Err(server)
-                }
+                Err(server @ PgError::Server { .. }) if broken => Err(server),
                 _ => Err(error),
             };
         }

@@ -148,6 +148,8 @@ pub(crate) struct DatabaseFacts {
     pub(crate) extensions: Vec<Extension>,
     /// Tablespaces that its tables and indexes name.
     pub(crate) tablespaces: Vec<String>,
+    /// Roles that own something in it or are named by a grant or a policy.
+    roles: Vec<String>,
 }
 
 /// Reads the facts of the session's database.
@@ -192,6 +194,7 @@ pub(crate) fn read(session: &mut Session) -> Result<DatabaseFacts, PgError> {
         role_settings: role_settings(session)?,
         extensions: extensions(session)?,
         tablespaces: tablespaces(session)?,
+        roles: roles(session)?,
     })
 }
 
@@ -229,6 +232,17 @@ fn tablespaces(session: &mut Session) -> Result<Vec<String>, PgError> {
     let rows = session.query(
         "SELECT DISTINCT t.spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
          WHERE NOT c.relisshared ORDER BY 1",
+    )?;
+    Ok(rows.iter().map(|row| row.text(0)).collect())
+}
+
+fn roles(session: &mut Session) -> Result<Vec<String>, PgError> {
+    // Role 10 made the server. What it owns is recorded nowhere, so it is taken as needed.
+    let rows = session.query(
+        "SELECT r.rolname FROM pg_roles r WHERE r.rolname !~ '^pg_' AND (r.oid = 10 OR r.oid IN (
+            SELECT s.refobjid FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+            WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass))
+         ORDER BY r.rolname COLLATE \"C\"",
     )?;
     Ok(rows.iter().map(|row| row.text(0)).collect())
 }
@@ -328,7 +342,7 @@ impl DatabaseFacts {
         statements
     }
 
-    /// Roles that its grants and settings name.
+    /// Roles that it needs.
     pub(crate) fn roles(&self) -> impl Iterator<Item = &str> {
         let grantees = self
             .grants

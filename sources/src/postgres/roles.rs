@@ -132,6 +132,26 @@ pub(crate) fn names(session: &mut Session) -> Result<BTreeSet<String>, PgError> 
     Ok(rows.iter().map(|row| row.text(0)).collect())
 }
 
+/// The roles of this list that are needed by some, with those that they are members of.
+pub(crate) fn closure<'a>(
+    roles: &[Role],
+    needed: impl Iterator<Item = &'a str>,
+) -> BTreeSet<String> {
+    let mut open: Vec<String> = needed.map(ToOwned::to_owned).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        let role = roles.iter().find(|role| role.name == name);
+        if found.insert(name) {
+            open.extend(
+                role.iter()
+                    .flat_map(|role| &role.member_of)
+                    .map(|group| group.role.clone()),
+            );
+        }
+    }
+    found
+}
+
 impl Role {
     /// Statements that make the role.
     pub(crate) fn create(&self) -> Vec<String> {

@@ -240,13 +240,14 @@ pub(crate) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
         .position(|window| window == needle)
 }
 
-/// The beginning of a statement for a message: one line, not too long.
+/// The beginning of a statement for a message: one line, not too long, and nothing quoted, which may be a secret.
 pub(crate) fn headline(statement: &[u8]) -> String {
     let text = String::from_utf8_lossy(statement);
     let line = text.lines().next().unwrap_or_default();
+    let line = line.split('\'').next().unwrap_or_default();
     let cut: String = line.chars().take(100).collect();
     if cut.len() < text.trim_end().len() {
-        format!("{cut}…")
+        format!("{}…", cut.trim_end())
     } else {
         cut
     }

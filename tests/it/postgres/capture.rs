@@ -15,15 +15,32 @@ fn a_capture_holds_everything_and_twice_the_same_bytes() {
     assert_eq!(source.consistency(), Consistency::PointInTime);
     let capture = MemoryCapture::of(&source).unwrap();
     let paths = capture.paths();
-    for path in &paths { println!("{path}"); }
+    for path in &paths {
+        println!("{path}");
+    }
     println!("{:#?}", capture.report);
-    println!("{}", String::from_utf8_lossy(capture.content("app/schema-pre.sql")));
-    println!("{}", String::from_utf8_lossy(capture.content("app/schema-post.sql")));
-    println!("{}", String::from_utf8_lossy(capture.content("app/database")));
+    println!(
+        "{}",
+        String::from_utf8_lossy(capture.content("app/schema-pre.sql"))
+    );
+    println!(
+        "{}",
+        String::from_utf8_lossy(capture.content("app/schema-post.sql"))
+    );
+    println!(
+        "{}",
+        String::from_utf8_lossy(capture.content("app/database"))
+    );
     println!("{}", String::from_utf8_lossy(capture.content("app/tables")));
-    println!("{}", String::from_utf8_lossy(capture.content("app/sequences")));
+    println!(
+        "{}",
+        String::from_utf8_lossy(capture.content("app/sequences"))
+    );
     println!("{}", String::from_utf8_lossy(capture.content("@roles")));
-    println!("{}", String::from_utf8_lossy(capture.content("app/table/public/types")));
+    println!(
+        "{}",
+        String::from_utf8_lossy(capture.content("app/table/public/types"))
+    );
     let again = MemoryCapture::of(&source).unwrap();
     assert_eq!(capture, again);
 }

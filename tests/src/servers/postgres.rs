@@ -44,7 +44,10 @@ impl PostgresServer {
 
     /// Starts a server.
     pub fn start_with(options: &PostgresServerOptions) -> Self {
-        let dir = tempfile::Builder::new().prefix("ks-pg-").tempdir_in("/tmp").expect("a folder");
+        let dir = tempfile::Builder::new()
+            .prefix("ks-pg-")
+            .tempdir_in("/tmp")
+            .expect("a folder");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("a mode");
         let home = dir.path().join("home");
@@ -55,14 +58,22 @@ impl PostgresServer {
         let port = free_port();
         configure(&data, &home, port, options);
         let child = spawn(&data, &home);
-        let mut server = Self { dir, port, child, password: options.password };
+        let mut server = Self {
+            dir,
+            port,
+            child,
+            password: options.password,
+        };
         // A port can be taken between our look and the server's start: then try another.
         for _ in 0..5 {
             if server.wait_until_ready() {
                 return server;
             }
             let log = std::fs::read_to_string(home.join("log")).unwrap_or_default();
-            assert!(log.contains("could not bind"), "PostgreSQL does not start: {log}");
+            assert!(
+                log.contains("could not bind"),
+                "PostgreSQL does not start: {log}"
+            );
             server.port = free_port();
             configure(&data, &home, server.port, options);
             server.child = spawn(&data, &home);
@@ -89,7 +100,9 @@ impl PostgresServer {
     /// Settings for a URL, with the server's password and nothing of the environment.
     pub fn settings_of(&self, url: &str) -> PostgresSettings {
         let environment = PostgresEnvironment {
-            password: self.password.map(|password| Zeroizing::new(password.to_owned())),
+            password: self
+                .password
+                .map(|password| Zeroizing::new(password.to_owned())),
             ..PostgresEnvironment::default()
         };
         PostgresSettings::parse_url_in(url, environment).expect("a URL")
@@ -107,13 +120,18 @@ impl PostgresServer {
 
     /// A client of the tests, connected to a database.
     pub fn client(&self, database: &str) -> postgres::Client {
-        self.try_client(database).unwrap_or_else(|error| panic!("cannot connect to {database}: {error}"))
+        self.try_client(database)
+            .unwrap_or_else(|error| panic!("cannot connect to {database}: {error}"))
     }
 
     /// The same, or why not.
     pub fn try_client(&self, database: &str) -> Result<postgres::Client, postgres::Error> {
         let mut config = postgres::Config::new();
-        config.host("127.0.0.1").port(self.port).user(SUPERUSER).dbname(database);
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(SUPERUSER)
+            .dbname(database);
         config.connect_timeout(Duration::from_secs(10));
         if let Some(password) = self.password {
             config.password(password);
@@ -123,9 +141,14 @@ impl PostgresServer {
 
     /// Runs statements in a database.
     pub fn execute(&self, database: &str, sql: &str) {
-        self.client(database).batch_execute(sql).unwrap_or_else(|error| {
-            panic!("cannot run on {database}: {error:?}: {}", &sql[..sql.len().min(500)])
-        });
+        self.client(database)
+            .batch_execute(sql)
+            .unwrap_or_else(|error| {
+                panic!(
+                    "cannot run on {database}: {error:?}: {}",
+                    &sql[..sql.len().min(500)]
+                )
+            });
     }
 
     /// The first value of the first row, as text.
@@ -151,7 +174,11 @@ impl PostgresServer {
 
     /// Runs one of PostgreSQL's own tools against the server and gives its output.
     pub fn tool(&self, name: &str, arguments: &[&str]) -> Result<Vec<u8>, String> {
-        let output = self.tool_command(name).args(arguments).output().expect("a tool that runs");
+        let output = self
+            .tool_command(name)
+            .args(arguments)
+            .output()
+            .expect("a tool that runs");
         if output.status.success() {
             return Ok(output.stdout);
         }
@@ -203,7 +230,10 @@ impl Drop for PostgresServer {
 
 /// Path of one of PostgreSQL's own tools, of the newest version that is installed.
 pub fn bin(name: &str) -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut found: Vec<_> = versions
         .filter_map(|version| {
             let number: u32 = version.file_name().to_str()?.parse().ok()?;
@@ -213,7 +243,11 @@ pub fn bin(name: &str) -> PathBuf {
         .collect();
     found.sort();
     found.pop().map_or_else(
-        || panic!("no {name} under /usr/lib/postgresql: apt-get install postgresql postgresql-client"),
+        || {
+            panic!(
+                "no {name} under /usr/lib/postgresql: apt-get install postgresql postgresql-client"
+            )
+        },
         |(_, path)| path,
     )
 }
@@ -238,13 +272,23 @@ fn give_to_server(path: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let output = Command::new("chown").args(["-R", "postgres:"]).arg(path).output().expect("chown");
-    assert!(output.status.success(), "no user postgres: apt-get install postgresql");
+    let output = Command::new("chown")
+        .args(["-R", "postgres:"])
+        .arg(path)
+        .output()
+        .expect("chown");
+    assert!(
+        output.status.success(),
+        "no user postgres: apt-get install postgresql"
+    );
 }
 
 fn initdb(data: &Path, home: &Path, password: Option<&str>) {
     let mut command = as_server_user(&bin("initdb"));
-    command.arg("-D").arg(data).args(["-U", SUPERUSER, "-E", "UTF8", "--no-sync"]);
+    command
+        .arg("-D")
+        .arg(data)
+        .args(["-U", SUPERUSER, "-E", "UTF8", "--no-sync"]);
     command.arg("--no-instructions").current_dir(home);
     match password {
         Some(password) => {
@@ -259,7 +303,11 @@ fn initdb(data: &Path, home: &Path, password: Option<&str>) {
         }
     }
     let output = command.output().expect("setpriv and initdb");
-    assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "initdb: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn configure(data: &Path, home: &Path, port: u16, options: &PostgresServerOptions) {
@@ -276,8 +324,14 @@ fn configure(data: &Path, home: &Path, port: u16, options: &PostgresServerOption
     if options.tls {
         make_certificate(home);
         conf.push("ssl = on".into());
-        conf.push(format!("ssl_cert_file = '{}'", home.join("server.crt").display()));
-        conf.push(format!("ssl_key_file = '{}'", home.join("server.key").display()));
+        conf.push(format!(
+            "ssl_cert_file = '{}'",
+            home.join("server.crt").display()
+        ));
+        conf.push(format!(
+            "ssl_key_file = '{}'",
+            home.join("server.key").display()
+        ));
     }
     conf.extend(options.conf.iter().cloned());
     std::fs::write(data.join("postgresql.auto.conf"), conf.join("\n")).expect("a configuration");
@@ -285,14 +339,25 @@ fn configure(data: &Path, home: &Path, port: u16, options: &PostgresServerOption
 
 fn make_certificate(home: &Path) {
     let output = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        ])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .args(["-keyout", "server.key", "-out", "server.crt"])
         .current_dir(home)
         .output()
         .expect("openssl: apt-get install openssl");
-    assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "openssl: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     give_to_server(home);
 }
 
