@@ -5,6 +5,7 @@ mod catalog;
 mod client;
 mod emit;
 mod error;
+mod export;
 mod facts;
 mod large_objects;
 mod layout;
@@ -25,6 +26,7 @@ mod validate;
 mod wire;
 
 pub use capture::PostgresSource;
+pub use export::PostgresExport;
 pub use options::PostgresRestoreOptions;
 pub use rebuild::PostgresTarget;
 pub use settings::{Databases, Host, PostgresEnvironment, PostgresSettings, SslMode, Timeouts};
