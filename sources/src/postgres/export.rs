@@ -53,8 +53,9 @@ impl Export for PostgresExport {
             None if psql_knows_restrict() => Some(random_key()?),
             None => None,
         };
-        for database in layout::databases(items)? {
-            let name = format!("{}.sql", percent_encode(&database));
+        let databases = layout::databases(items)?;
+        for database in &databases {
+            let name = format!("{}.sql", percent_encode(database));
             let writer = out.file(&name).map_err(|error| unwritten(&name, error))?;
             let mut script = Script {
                 writer,
@@ -62,18 +63,11 @@ impl Export for PostgresExport {
                 items,
                 key: key.as_deref(),
             };
-            script.database(&database)?;
+            script.database(database)?;
         }
-        let name = "globals.sql";
-        // A database of this name has its script under `globals.sql` already; the server's gets another.
-        let name = if layout::databases(items)?
-            .iter()
-            .any(|database| database == "globals")
-        {
-            "@globals.sql"
-        } else {
-            name
-        };
+        // A database called `globals` has its script under that name already.
+        let taken = databases.iter().any(|database| database == "globals");
+        let name = if taken { "@globals.sql" } else { "globals.sql" };
         let writer = out.file(name).map_err(|error| unwritten(name, error))?;
         Script {
             writer,
@@ -244,19 +238,27 @@ impl Script<'_> {
     fn globals(&mut self) -> Result<(), SourceError> {
         self.open("PostgreSQL roles and settings of databases, to be loaded by a superuser")?;
         self.put(SETTINGS.as_bytes())?;
-        self.put(b"\n-- Roles. One that exists already is an error that can be passed over.\n\n")?;
+        self.put(b"\n-- Roles. Those that exist already are changed.\n\n")?;
         let all: Vec<Role> = layout::get_lines(self.items, &layout::roles_path()?)?;
-        for statement in all.iter().flat_map(Role::create) {
-            self.statement(&statement)?;
+        for role in &all {
+            self.statement(&role.create_if_missing())?;
+            for statement in role.shape() {
+                self.statement(&statement)?;
+            }
         }
         let names = roles::closure(&all, all.iter().map(|role| role.name.as_str()));
         for statement in all.iter().flat_map(|role| role.join(&names, false)) {
             self.statement(&statement)?;
         }
-        self.put(b"\n-- Owners, grants and settings of databases, once these exist.\n\n")?;
+        let title = "Owners, grants and settings of databases, as far as these exist: load this file again after them.";
+        self.put(format!("\n-- {title}\n\n").as_bytes())?;
         for database in layout::databases(self.items)? {
             for statement in facts_of(self.items, &database)?.dress(&database, true) {
-                self.statement(&statement)?;
+                let body = format!(
+                    "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}) THEN {statement} END IF; END",
+                    sql::literal(&database)
+                );
+                self.statement(&format!("DO {};", sql::literal(&body)))?;
             }
         }
         self.close()

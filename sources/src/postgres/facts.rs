@@ -356,6 +356,7 @@ impl DatabaseFacts {
         std::iter::once(self.owner.as_str())
             .chain(grantees)
             .chain(configured)
+            .chain(self.roles.iter().map(String::as_str))
     }
 }
 

@@ -155,11 +155,24 @@ pub(crate) fn closure<'a>(
 impl Role {
     /// Statements that make the role.
     pub(crate) fn create(&self) -> Vec<String> {
+        let mut statements = vec![format!("CREATE ROLE {};", ident(&self.name))];
+        statements.extend(self.shape());
+        statements
+    }
+
+    /// The statement that makes the role, unless there is one of this name.
+    pub(crate) fn create_if_missing(&self) -> String {
+        let body = format!(
+            "BEGIN CREATE ROLE {}; EXCEPTION WHEN duplicate_object THEN NULL; END",
+            ident(&self.name)
+        );
+        format!("DO {};", literal(&body))
+    }
+
+    /// Statements that give a role of this name its attributes, comment and settings.
+    pub(crate) fn shape(&self) -> Vec<String> {
         let name = ident(&self.name);
-        let mut statements = vec![
-            format!("CREATE ROLE {name};"),
-            format!("ALTER ROLE {name} WITH {};", self.attributes()),
-        ];
+        let mut statements = vec![format!("ALTER ROLE {name} WITH {};", self.attributes())];
         if let Some(comment) = &self.comment {
             statements.push(format!("COMMENT ON ROLE {name} IS {};", literal(comment)));
         }

@@ -22,6 +22,7 @@ use super::rebuild::{DatabasePlan, PlanState, maintenance};
 use super::roles::{self, Role};
 use super::settings::PostgresSettings;
 use super::sql::{self, headline, ident, literal};
+use super::switch::marked_roles;
 use super::wire::Stop;
 
 /// How often we look whether the user asked to stop.
@@ -88,14 +89,13 @@ fn create_roles(
     let captured: Vec<Role> = layout::get_lines(items, &layout::roles_path()?)?;
     let failed = |error: PgError, role: &str| error.during(format!("cannot create role {role}"));
     let existing = roles::names(server).map_err(|error| error.during("cannot list the roles"))?;
-    let mut made = Vec::new();
-    for role in captured
+    let planned = captured
         .iter()
-        .filter(|role| state.roles.contains(&role.name))
+        .filter(|role| state.roles.contains(&role.name));
+    for role in planned
+        .clone()
+        .filter(|role| !existing.contains(&role.name))
     {
-        if existing.contains(&role.name) {
-            continue;
-        }
         // In one transaction with the mark that it is ours, so that a rollback knows which roles to drop.
         let mut statements = vec!["BEGIN;".to_owned()];
         statements.extend(role.create());
@@ -105,11 +105,11 @@ fn create_roles(
             drop(server.execute("ROLLBACK"));
             return Err(failed(error, &role.name));
         }
-        made.push(role);
     }
+    let made = marked_roles(server, &state.id)?;
     let now = roles::names(server).map_err(|error| error.during("cannot list the roles"))?;
     let options = super::capture::major_of(server.version()) >= FIRST_WITH_MEMBER_OPTIONS;
-    for role in made {
+    for role in planned.filter(|role| made.contains(&role.name)) {
         for statement in role.join(&now, options) {
             server
                 .execute(&statement)

@@ -16,7 +16,7 @@ use super::facts::MARKER;
 use super::names;
 use super::rebuild::{DatabasePlan, PlanState, maintenance};
 use super::settings::PostgresSettings;
-use super::sql::{ident, literals};
+use super::sql::{ident, literal, literals};
 use super::stage::unmark;
 use super::wire::Stop;
 
@@ -131,7 +131,7 @@ pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<
             switcher.drop_database(&mut session, before)?;
         }
     }
-    for role in switcher.our_roles(&mut session)? {
+    for role in marked_roles(&mut session, &state.id)? {
         switcher.run(&mut session, &unmark("ROLE", &role))?;
     }
     for DatabasePlan { live, .. } in &state.databases {
@@ -260,21 +260,8 @@ impl Switcher<'_> {
         )
     }
 
-    /// Roles that this restore made.
-    fn our_roles(&self, session: &mut Session) -> Result<Vec<String>, SourceError> {
-        let sql = format!(
-            "SELECT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
-             WHERE s.setdatabase = 0 AND '{MARKER}={}' = ANY (s.setconfig)",
-            self.state.id
-        );
-        let rows = session
-            .query(&sql)
-            .map_err(|error| error.during("cannot list the roles"))?;
-        Ok(rows.iter().map(|row| row.text(0)).collect())
-    }
-
     fn drop_roles(&self, session: &mut Session) -> Result<(), SourceError> {
-        for role in self.our_roles(session)? {
+        for role in marked_roles(session, &self.state.id)? {
             match session.execute(&format!("DROP ROLE IF EXISTS {}", ident(&role))) {
                 // Somebody uses it by now.
                 Err(error) if error.code() == "2BP01" => {
@@ -286,4 +273,17 @@ impl Switcher<'_> {
         }
         Ok(())
     }
+}
+
+/// Roles that a restore made.
+pub(crate) fn marked_roles(session: &mut Session, id: &str) -> Result<Vec<String>, SourceError> {
+    let sql = format!(
+        "SELECT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+         WHERE s.setdatabase = 0 AND {} = ANY (s.setconfig)",
+        literal(&format!("{MARKER}={id}"))
+    );
+    let rows = session
+        .query(&sql)
+        .map_err(|error| error.during("cannot list the roles"))?;
+    Ok(rows.iter().map(|row| row.text(0)).collect())
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use keepstone_engine::source::{Export as _, ExportSink};
+use keepstone_engine::path::RepoPath;
+use keepstone_engine::source::{Export as _, ExportSink, SourceErrorKind};
 use keepstone_sources::postgres::PostgresExport;
 use keepstone_testkit::memory::MemoryCapture;
 use keepstone_testkit::servers::postgres::PostgresServer;
 
-use super::{assert_same_data, capture, fill, schema};
+use super::{assert_same_data, capture, fill, fill_small, schema};
 
 #[derive(Default)]
 struct Files {
@@ -48,6 +49,13 @@ fn load(server: &PostgresServer, database: &str, script: &[u8]) {
 fn stock_psql_loads_an_export_and_gets_the_same_data() {
     let server = PostgresServer::start();
     fill(&server, "app");
+    server.execute(
+        "app",
+        "ALTER DATABASE app SET search_path = \"$user\", public;
+         ALTER ROLE reader SET work_mem = '3MB'; ALTER ROLE reader PASSWORD 'it''s';
+         COMMENT ON ROLE reader IS 'reads'; GRANT CREATE ON DATABASE app TO reader;
+         ALTER DATABASE app OWNER TO \"app owner\"",
+    );
     let before = capture(&server, "app");
     let files = export(&before);
     assert_eq!(files.keys().collect::<Vec<_>>(), ["app.sql", "globals.sql"]);
@@ -64,15 +72,38 @@ fn stock_psql_loads_an_export_and_gets_the_same_data() {
 
     // Onto another server, which has neither roles nor databases.
     let other = PostgresServer::start();
+    load(&other, "postgres", &files["globals.sql"]);
     other.execute("postgres", "CREATE DATABASE app TEMPLATE template0");
-    let globals =
-        String::from_utf8_lossy(&files["globals.sql"]).replace("CREATE ROLE \"postgres\";", "");
-    load(&other, "postgres", globals.as_bytes());
     load(&other, "app", &files["app.sql"]);
+    load(&other, "postgres", &files["globals.sql"]);
     assert_eq!(schema(&server, "app"), schema(&other, "app"));
-    assert_same_data((&before, "app"), (&capture(&other, "app"), "app"));
+    let after = capture(&other, "app");
+    assert_same_data((&before, "app"), (&after, "app"));
+    assert_eq!(before.content("@roles"), after.content("@roles"));
     assert_eq!(
-        before.content("@roles"),
-        capture(&other, "app").content("@roles")
+        before.content("app/database"),
+        after.content("app/database")
     );
+}
+
+#[test]
+fn an_export_of_a_hostile_capture_is_refused() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "x");
+    let good = capture(&server, "app");
+    let spoil = |path: &str, bytes: &[u8]| {
+        let mut bad = good.clone();
+        let (info, content) = bad.items.get_mut(&RepoPath::parse(path).unwrap()).unwrap();
+        *content = bytes.to_vec();
+        info.size_bytes = bytes.len() as u64;
+        let error = PostgresExport::new()
+            .export(&bad, &mut Files::default())
+            .unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Corrupt, "{path}: {error:?}");
+    };
+    spoil("app/table/public/t", b"1\tx\n\\.\n\\! touch /tmp/pwned\n");
+    spoil("app/schema-pre.sql", b"SELECT 1;\n\\! touch /tmp/pwned\n");
+    spoil("app/schema-post.sql", b"SELECT 'open");
+    spoil("app/tables", b"{\"schema\":\"public\"}\n");
+    spoil("app/database", b"");
 }

@@ -2,6 +2,7 @@
 
 mod capture;
 mod export;
+mod kill;
 mod restore;
 
 use keepstone_engine::source::{RestorePlan, SourceError, Target as _};

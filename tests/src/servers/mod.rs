@@ -1,3 +1,4 @@
 //! Real servers, each started on a free port of its own and stopped when dropped.
 
 pub mod postgres;
+pub mod postgres_proxy;
