@@ -11,7 +11,7 @@ use keepstone_testkit::memory::MemoryCapture;
 use keepstone_testkit::servers::postgres::PostgresServer;
 use keepstone_testkit::servers::postgres_proxy::{Fault, PostgresProxy};
 
-use super::{fill_small, in_place, mark, restore, target};
+use super::{fill_small, in_place, mark, target};
 
 struct Scene {
     server: PostgresServer,
@@ -38,6 +38,15 @@ impl Scene {
         }
         server.execute("postgres", "DROP ROLE gone");
         Self { server, old }
+    }
+
+    /// A restore that is switched in and kept.
+    fn switched(&self) -> RestorePlan {
+        let target = self.target();
+        let plan = target.plan(&self.old).unwrap();
+        target.stage(&plan, &self.old).unwrap();
+        target.switch(&plan).unwrap();
+        plan
     }
 
     fn target(&self) -> PostgresTarget {
@@ -116,7 +125,6 @@ fn killed_everywhere(
         }
         number += step;
     }
-    println!("{kills} kills");
     assert!(kills > 5, "{kills} kills");
 }
 
@@ -153,12 +161,11 @@ fn a_switch_killed_anywhere_is_finished_or_undone() {
 #[test]
 fn a_rollback_killed_anywhere_is_finished() {
     let scene = Scene::new();
-    let target = scene.target();
     killed_everywhere(
         &scene,
         1,
         1,
-        || restore(&target, &scene.old).unwrap(),
+        || scene.switched(),
         |doomed, plan| doomed.rollback(plan, Phase::Switched),
         |plan, _| {
             let state = scene.state();
@@ -173,12 +180,11 @@ fn a_rollback_killed_anywhere_is_finished() {
 #[test]
 fn a_discard_killed_anywhere_is_finished() {
     let scene = Scene::new();
-    let target = scene.target();
     killed_everywhere(
         &scene,
         1,
         1,
-        || restore(&target, &scene.old).unwrap(),
+        || scene.switched(),
         |doomed, plan| doomed.discard(plan),
         |plan, _| {
             assert_eq!(scene.state(), "old10");
@@ -237,7 +243,7 @@ fn nothing_is_done_twice_and_foreign_data_is_left_alone() {
     scene.assert_clean("new10");
 
     // Somebody put another database in the place of ours: it is not taken away.
-    let plan = restore(&target, &scene.old).unwrap();
+    let plan = scene.switched();
     scene
         .server
         .execute("postgres", "ALTER DATABASE app RENAME TO elsewhere");

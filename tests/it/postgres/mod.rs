@@ -2,6 +2,7 @@
 
 mod capture;
 mod export;
+mod faults;
 mod kill;
 mod restore;
 
