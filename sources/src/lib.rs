@@ -9,3 +9,5 @@ pub mod sqlite;
 //! The systems Keepstone protects, one folder each, behind cargo features.
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "postgres")]
+pub mod postgres;

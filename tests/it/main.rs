@@ -6,3 +6,4 @@ mod tidy;
 mod command;
 mod files;
 mod redis;
+mod postgres;

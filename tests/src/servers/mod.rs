@@ -2,3 +2,5 @@
 
 pub mod minio;
 pub mod redis;
+pub mod postgres;
+pub mod postgres_proxy;

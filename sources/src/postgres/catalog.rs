@@ -1,0 +1,232 @@
+//! What a database holds, read from its catalog: tables, sequences, large objects, and what is left out.
+
+use keepstone_engine::path::{PathError, RepoPath};
+use keepstone_engine::source::{SourceError, SourceErrorKind};
+use serde::{Deserialize, Serialize};
+
+use super::client::{Row, Session};
+use super::error::PgError;
+use super::sql::{ident, literal, qualified};
+
+/// Sequences that are asked for in one statement.
+const SEQUENCES_AT_ONCE: usize = 200;
+/// Schemas that belong to the server.
+const USER_SCHEMA: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+/// The condition that `c` belongs to no extension.
+const NO_MEMBER: &str = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
+    AND d.objid = c.oid AND d.deptype = 'e')";
+
+/// One table with rows of its own: plain, a leaf of a partitioned one, or the part of an extension's table that
+/// belongs to the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Table {
+    /// Schema.
+    pub(crate) schema: String,
+    /// Name.
+    pub(crate) name: String,
+    /// Columns in the order of the stream. Generated ones are not in it.
+    pub(crate) columns: Vec<String>,
+    /// The column that orders the stream: the primary key, if it is one whole number. None: order of the heap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+    /// Not written to the server's log: empty after its crash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unlogged: bool,
+    /// Tables that it is a part or an heir of, the nearest first: schema and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parents: Vec<(String, String)>,
+    /// For a table that an extension made: which rows are the user's, as a `WHERE …` or empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) extension_rows: Option<String>,
+}
+
+impl Table {
+    /// Name for people.
+    pub(crate) fn shown(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Quoted name.
+    pub(crate) fn sql(&self) -> String {
+        qualified(&self.schema, &self.name)
+    }
+
+    /// Stream of its rows.
+    pub(crate) fn path(&self, database: &str) -> Result<RepoPath, SourceError> {
+        stream_path(&[database, "table", &self.schema, &self.name])
+    }
+
+    /// Position of the key in a row.
+    pub(crate) fn key_position(&self) -> Option<usize> {
+        let key = self.key.as_ref()?;
+        self.columns.iter().position(|column| column == key)
+    }
+
+    /// The statement that reads its rows in their order.
+    pub(crate) fn copy_out(&self) -> String {
+        let columns = self.column_list();
+        match (&self.key, &self.extension_rows) {
+            (None, None) if columns.is_empty() => format!("COPY {} TO STDOUT", self.sql()),
+            (None, None) => format!("COPY {} ({columns}) TO STDOUT", self.sql()),
+            (key, rows) => {
+                let order = key.as_ref().map(|key| format!("ORDER BY {}", ident(key)));
+                format!(
+                    "COPY (SELECT {columns} FROM ONLY {} {} {}) TO STDOUT",
+                    self.sql(),
+                    rows.as_deref().unwrap_or_default(),
+                    order.unwrap_or_default()
+                )
+            }
+        }
+    }
+
+    /// The statement that takes its rows.
+    pub(crate) fn copy_in(&self, options: &str) -> String {
+        let columns = self.column_list();
+        if columns.is_empty() {
+            return format!("COPY {} FROM STDIN{options}", self.sql());
+        }
+        format!("COPY {} ({columns}) FROM STDIN{options}", self.sql())
+    }
+
+    fn column_list(&self) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|column| ident(column)).collect();
+        columns.join(", ")
+    }
+}
+
+/// A stream's name from names of database objects.
+pub(crate) fn stream_path(names: &[&str]) -> Result<RepoPath, SourceError> {
+    RepoPath::of_names(names).map_err(|error: PathError| {
+        SourceError::new(
+            SourceErrorKind::Other,
+            format!("cannot name a stream for {}", names.join("/")),
+        )
+        .because(error)
+    })
+}
+
+/// Where a sequence stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sequence {
+    /// Schema.
+    pub(crate) schema: String,
+    /// Name.
+    pub(crate) name: String,
+    /// Last value given, or the first to give.
+    pub(crate) last_value: i64,
+    /// Whether `last_value` has been given.
+    pub(crate) is_called: bool,
+}
+
+impl Sequence {
+    /// The statement that sets it.
+    pub(crate) fn setval(&self) -> String {
+        format!(
+            "SELECT pg_catalog.setval({}, {}, {});",
+            literal(&qualified(&self.schema, &self.name)),
+            self.last_value,
+            self.is_called
+        )
+    }
+}
+
+/// Everything with rows in one database, and what is left out.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Tables in no particular order.
+    pub(crate) tables: Vec<Table>,
+    /// Tables whose rows live elsewhere.
+    pub(crate) foreign_tables: Vec<String>,
+}
+
+/// Lists the tables of the session's database.
+pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname, c.relpersistence = 'u',
+            (SELECT json_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                AND a.attgenerated = ''),
+            (SELECT a.attname FROM pg_index i JOIN pg_attribute a
+                ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+             WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indnkeyatts = 1
+                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)),
+            e.condition, c.relkind,
+            (WITH RECURSIVE up AS (
+                SELECT inhparent, 1 AS depth FROM pg_inherits WHERE inhrelid = c.oid
+                UNION ALL
+                SELECT i.inhparent, up.depth + 1 FROM pg_inherits i JOIN up
+                    ON i.inhrelid = up.inhparent)
+             SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY up.depth, pn.nspname,
+                p.relname) FROM up JOIN pg_class p ON p.oid = up.inhparent
+                JOIN pg_namespace pn ON pn.oid = p.relnamespace)
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN (SELECT u.id, u.condition FROM pg_extension,
+                    unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid
+         WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND {USER_SCHEMA}
+            AND (e.id IS NOT NULL OR {NO_MEMBER})
+         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+    );
+    let mut contents = Contents::default();
+    for row in session.query(&sql)? {
+        let table = parse_table(&row)?;
+        if row.get(6) == Some("f") {
+            contents.foreign_tables.push(table.shown());
+        } else {
+            contents.tables.push(table);
+        }
+    }
+    Ok(contents)
+}
+
+fn parse_table(row: &Row) -> Result<Table, PgError> {
+    let json = |column: usize| row.get(column).unwrap_or("[]");
+    let bad = |error: serde_json::Error| PgError::Protocol(format!("a list of columns: {error}"));
+    Ok(Table {
+        schema: row.text(0),
+        name: row.text(1),
+        unlogged: row.flag(2),
+        columns: serde_json::from_str(json(3)).map_err(bad)?,
+        key: row.get(4).map(ToOwned::to_owned),
+        extension_rows: row.get(5).map(ToOwned::to_owned),
+        parents: serde_json::from_str(json(7)).map_err(bad)?,
+    })
+}
+
+/// Reads where every sequence stands.
+pub(crate) fn sequences(session: &mut Session) -> Result<Vec<Sequence>, PgError> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {USER_SCHEMA}
+            AND ({NO_MEMBER} OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension))
+         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+    );
+    let names: Vec<_> = session
+        .query(&sql)?
+        .iter()
+        .map(|row| (row.text(0), row.text(1)))
+        .collect();
+    let mut sequences = Vec::with_capacity(names.len());
+    for names in names.chunks(SEQUENCES_AT_ONCE) {
+        let parts: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(place, (schema, name))| {
+                format!(
+                    "SELECT {place}, last_value, is_called FROM {}",
+                    qualified(schema, name)
+                )
+            })
+            .collect();
+        let rows = session.query(&format!("{} ORDER BY 1", parts.join(" UNION ALL ")))?;
+        for ((schema, name), row) in names.iter().zip(rows) {
+            sequences.push(Sequence {
+                schema: schema.clone(),
+                name: name.clone(),
+                last_value: row.number(1),
+                is_called: row.flag(2),
+            });
+        }
+    }
+    Ok(sequences)
+}

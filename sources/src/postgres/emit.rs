@@ -1,0 +1,230 @@
+//! The streams of one opened database, in the order of their names.
+
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use keepstone_engine::source::{
+    Attributes, CaptureReport, CollectionFacts, Profile, Sink, SourceError, SourceErrorKind,
+    StreamFacts,
+};
+use serde_json::json;
+
+use super::capture::OpenedDatabase;
+use super::catalog::{self, Table};
+use super::client::Session;
+use super::facts;
+use super::large_objects;
+use super::layout::{self, Part};
+use super::rows::{self, Piece, ReadAhead, ReadPlan, RowSum};
+use super::schema::{PgDump, Section};
+use super::settings::PostgresSettings;
+use super::wire::Stop;
+
+/// How often a wait for a worker looks whether the user asked to stop.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Emits every stream of a database.
+pub(crate) fn database(
+    settings: &PostgresSettings,
+    pg_dump: &PgDump,
+    database: &mut OpenedDatabase,
+    stop: &Stop,
+    sink: &mut dyn Sink,
+    report: &mut CaptureReport,
+) -> Result<(), SourceError> {
+    let OpenedDatabase {
+        name,
+        session,
+        snapshot,
+        contents,
+    } = database;
+    let plan = ReadPlan {
+        settings,
+        database: name,
+        snapshot,
+        tables: &contents.tables,
+    };
+    let schema = |section| pg_dump.schema(settings, name, Some(snapshot), section, stop);
+    warn(name, &contents.tables, &contents.foreign_tables, report);
+    thread::scope(|scope| {
+        let ahead = ReadAhead::start(scope, plan, stop);
+        let post = scope.spawn(|| schema(Section::Post));
+        let pre = scope.spawn(|| schema(Section::Pre));
+        let mut emitter = Emitter {
+            name,
+            session,
+            sink,
+            report,
+        };
+        let emitted = emitter
+            .facts()
+            .and_then(|()| emitter.large_objects())
+            .and_then(|()| emitter.sql(Part::SchemaPost, post, stop))
+            .and_then(|()| emitter.sql(Part::SchemaPre, pre, stop))
+            .and_then(|()| emitter.sequences())
+            .and_then(|()| emitter.tables(&contents.tables, ahead));
+        if emitted.is_err() {
+            // Whoever still reads need not go on.
+            stop.set();
+        }
+        emitted
+    })
+}
+
+fn warn(name: &str, tables: &[Table], foreign: &[String], report: &mut CaptureReport) {
+    for table in foreign {
+        report.warnings.push(format!(
+            "foreign table {name}/{table}: its definition was saved, its rows live elsewhere"
+        ));
+    }
+    let unlogged: Vec<_> = tables
+        .iter()
+        .filter(|table| table.unlogged)
+        .map(Table::shown)
+        .collect();
+    if !unlogged.is_empty() {
+        report.warnings.push(format!(
+            "unlogged tables of {name} were saved as they are: {}",
+            unlogged.join(", ")
+        ));
+    }
+}
+
+struct Emitter<'a> {
+    name: &'a str,
+    session: &'a mut Session,
+    sink: &'a mut dyn Sink,
+    report: &'a mut CaptureReport,
+}
+
+impl Emitter<'_> {
+    fn act(&self, what: &str) -> String {
+        format!("cannot read {what} of database {}", self.name)
+    }
+
+    fn facts(&mut self) -> Result<(), SourceError> {
+        let facts =
+            facts::read(self.session).map_err(|error| error.during(self.act("the facts")))?;
+        layout::put_lines(self.sink, Part::Facts.path(self.name)?, &[facts])
+    }
+
+    fn large_objects(&mut self) -> Result<(), SourceError> {
+        let act = self.act("the large objects");
+        let owners =
+            large_objects::owners(self.session).map_err(|error| error.during(act.as_str()))?;
+        if owners.is_empty() {
+            return Ok(());
+        }
+        layout::put_lines(self.sink, Part::LargeObjectOwners.path(self.name)?, &owners)?;
+        let path = Part::LargeObjects.path(self.name)?;
+        self.sink.begin(layout::spec(path, Profile::Records))?;
+        let sink = &mut *self.sink;
+        let sum = large_objects::read(self.session, &owners, &mut |key, line| {
+            sink.record(key, line)
+        })
+        .map_err(|error| error.during(act))?;
+        self.sink.finish(stream_facts(&sum, Attributes::new()))?;
+        self.report.collections.push(CollectionFacts {
+            name: format!("{}/large objects", self.name),
+            records: owners.len() as u64,
+            bytes: sum.bytes,
+            digest: Some(sum.digest),
+        });
+        Ok(())
+    }
+
+    fn sql(
+        &mut self,
+        part: Part,
+        reader: thread::ScopedJoinHandle<'_, Result<Vec<u8>, SourceError>>,
+        stop: &Stop,
+    ) -> Result<(), SourceError> {
+        while !reader.is_finished() {
+            if self.sink.cancelled() {
+                stop.set();
+            }
+            thread::park_timeout(TICK / 10);
+        }
+        let act = self.act("the schema");
+        let text = reader
+            .join()
+            .map_err(|_| SourceError::new(SourceErrorKind::Other, act))??;
+        self.sink
+            .begin(layout::spec(part.path(self.name)?, Profile::Bytes))?;
+        self.sink.write(&text)?;
+        self.sink.finish(StreamFacts::default())
+    }
+
+    fn sequences(&mut self) -> Result<(), SourceError> {
+        let sequences = catalog::sequences(self.session)
+            .map_err(|error| error.during(self.act("the sequences")))?;
+        layout::put_lines(self.sink, Part::Sequences.path(self.name)?, &sequences)
+    }
+
+    fn tables(&mut self, tables: &[Table], mut ahead: ReadAhead) -> Result<(), SourceError> {
+        for table in tables {
+            let Some(pieces) = ahead.next() else { break };
+            self.table(table, &pieces)?;
+            ahead.hand_out();
+        }
+        layout::put_lines(self.sink, Part::Tables.path(self.name)?, tables)
+    }
+
+    fn table(&mut self, table: &Table, pieces: &Receiver<Piece>) -> Result<(), SourceError> {
+        self.sink
+            .begin(layout::spec(table.path(self.name)?, Profile::Records))?;
+        let sum = loop {
+            if self.sink.cancelled() {
+                return Err(SourceError::new(
+                    SourceErrorKind::Cancelled,
+                    self.act(&table.shown()),
+                ));
+            }
+            match pieces.recv_timeout(TICK) {
+                Ok(Piece::Block(block)) => {
+                    block.each(&mut |key, row| self.sink.record(key, row))?;
+                }
+                Ok(Piece::End(sum)) => break sum,
+                Ok(Piece::Busy) => break self.table_alone(table)?,
+                Ok(Piece::Failed(error)) => return Err(error),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let act = self.act(&table.shown());
+                    return Err(SourceError::new(SourceErrorKind::Interrupted, act));
+                }
+            }
+        };
+        let mut attributes = Attributes::new();
+        attributes.insert("key_sorted".into(), json!(table.key.is_some()));
+        if table.unlogged {
+            attributes.insert("unlogged".into(), json!(true));
+        }
+        self.sink.finish(stream_facts(&sum, attributes))?;
+        self.report.collections.push(CollectionFacts {
+            name: format!("{}/{}", self.name, table.shown()),
+            records: sum.rows,
+            bytes: sum.bytes,
+            digest: Some(sum.digest),
+        });
+        Ok(())
+    }
+
+    /// Reads a table over the session that holds its lock.
+    fn table_alone(&mut self, table: &Table) -> Result<RowSum, SourceError> {
+        let act = self.act(&format!("table {}", table.shown()));
+        let sink = &mut *self.sink;
+        rows::read_table(self.session, table, &mut |block| {
+            Ok(block.each(&mut |key, row| sink.record(key, row))?)
+        })
+        .map_err(|error| error.during(act))
+    }
+}
+
+fn stream_facts(sum: &RowSum, attributes: Attributes) -> StreamFacts {
+    StreamFacts {
+        records: Some(sum.rows),
+        digest: Some(sum.digest),
+        attributes,
+    }
+}

@@ -1,0 +1,288 @@
+//! Export: one script for each database, and one for the server, that stock psql loads.
+//!
+//! Scripts open with `\restrict` where the psql of this machine knows it, so that nothing in the data can become a
+//! command. Independent of that, every statement is taken apart first, and a backslash outside of quotes is refused.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use keepstone_engine::path::percent_encode;
+use keepstone_engine::source::{Export, ExportSink, Items, SourceError, SourceErrorKind};
+
+use super::catalog::{Sequence, Table};
+use super::large_objects::{self, ObjectOwner};
+use super::layout::{self, Part};
+use super::plan::{facts_of, tables_of};
+use super::roles::{self, Role};
+use super::schema::{clean_command, parse_version};
+use super::sql;
+use super::stage::Lines;
+
+/// First minor version of each major one whose psql knows `\restrict`; later majors always do.
+const KNOW_RESTRICT: [(u32, u32); 5] = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
+/// Settings under which the rows were written.
+const SETTINGS: &str = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET client_encoding = 'UTF8';\n\
+    SET standard_conforming_strings = on;\nSET datestyle = 'ISO, YMD';\nSET intervalstyle = 'postgres';\n\
+    SET timezone = 'UTC';\nSET lc_monetary = 'C';\nSET bytea_output = 'hex';\nSET row_security = off;\n";
+
+/// Writes a capture as SQL.
+#[derive(Debug, Default)]
+pub struct PostgresExport {
+    /// Key of `\restrict`; none: chosen at random if the psql of this machine knows it.
+    restrict: Option<Option<String>>,
+}
+
+impl PostgresExport {
+    /// An export that fits the psql of this machine.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An export that opens with `\restrict` and this key, or without it.
+    pub fn with_restrict(key: Option<String>) -> Self {
+        Self {
+            restrict: Some(key),
+        }
+    }
+}
+
+impl Export for PostgresExport {
+    fn export(&self, items: &dyn Items, out: &mut dyn ExportSink) -> Result<(), SourceError> {
+        let key = match &self.restrict {
+            Some(key) => key.clone(),
+            None if psql_knows_restrict() => Some(random_key()?),
+            None => None,
+        };
+        let databases = layout::databases(items)?;
+        for database in &databases {
+            let name = format!("{}.sql", percent_encode(database));
+            let writer = out.file(&name).map_err(|error| unwritten(&name, error))?;
+            let mut script = Script {
+                writer,
+                name: &name,
+                items,
+                key: key.as_deref(),
+            };
+            script.database(database)?;
+        }
+        // A database called `globals` has its script under that name already.
+        let taken = databases.iter().any(|database| database == "globals");
+        let name = if taken { "@globals.sql" } else { "globals.sql" };
+        let writer = out.file(name).map_err(|error| unwritten(name, error))?;
+        Script {
+            writer,
+            name,
+            items,
+            key: key.as_deref(),
+        }
+        .globals()
+    }
+}
+
+fn unwritten(name: &str, error: io::Error) -> SourceError {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull => SourceErrorKind::NoSpace,
+        _ => SourceErrorKind::Engine,
+    };
+    SourceError::new(kind, format!("cannot write {name}")).because(error)
+}
+
+fn psql_knows_restrict() -> bool {
+    let output = clean_command(Path::new("psql")).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.ok()
+        .and_then(|text| parse_version(&text))
+        .is_some_and(|(version, _)| knows_restrict(&version))
+}
+
+fn knows_restrict(version: &str) -> bool {
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|part| part.parse().ok());
+    let (major, minor): (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let last = KNOW_RESTRICT.last().map_or(0, |(major, _)| *major);
+    let first = KNOW_RESTRICT.iter().find(|(known, _)| *known == major);
+    major > last || first.is_some_and(|(_, first)| minor >= *first)
+}
+
+fn random_key() -> Result<String, SourceError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        SourceError::new(SourceErrorKind::Other, "cannot draw a random key").because(error)
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+struct Script<'a> {
+    writer: &'a mut dyn Write,
+    name: &'a str,
+    items: &'a dyn Items,
+    key: Option<&'a str>,
+}
+
+impl Script<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.writer
+            .write_all(bytes)
+            .map_err(|error| unwritten(self.name, error))
+    }
+
+    fn open(&mut self, title: &str) -> Result<(), SourceError> {
+        let title: String = title.chars().filter(|char| !char.is_control()).collect();
+        self.put(format!("-- {title}\n\n").as_bytes())?;
+        if let Some(key) = self.key {
+            self.put(format!("\\restrict {key}\n\n").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), SourceError> {
+        if let Some(key) = self.key {
+            self.put(format!("\n\\unrestrict {key}\n").as_bytes())?;
+        }
+        self.writer
+            .flush()
+            .map_err(|error| unwritten(self.name, error))
+    }
+
+    fn database(&mut self, database: &str) -> Result<(), SourceError> {
+        self.open(&format!(
+            "PostgreSQL database {database}, to be loaded into an empty one"
+        ))?;
+        self.put(SETTINGS.as_bytes())?;
+        self.put(b"SELECT pg_catalog.set_config('search_path', '', false);\n\n")?;
+        self.schema(database, Part::SchemaPre)?;
+        for table in tables_of(self.items, database)? {
+            self.rows(database, &table)?;
+        }
+        self.large_objects(database)?;
+        let path = Part::Sequences.path(database)?;
+        for sequence in layout::get_lines::<Sequence>(self.items, &path)? {
+            self.statement(&sequence.setval())?;
+        }
+        self.schema(database, Part::SchemaPost)?;
+        self.close()
+    }
+
+    fn statement(&mut self, statement: &str) -> Result<(), SourceError> {
+        // What we put together from the capture is taken apart like the rest of it.
+        sql::statements(statement.as_bytes())?;
+        self.put(statement.as_bytes())?;
+        self.put(b"\n")
+    }
+
+    fn schema(&mut self, database: &str, part: Part) -> Result<(), SourceError> {
+        let path = part.path(database)?;
+        let text = layout::get_bytes(self.items, &path)?.ok_or_else(|| {
+            SourceError::new(
+                SourceErrorKind::Corrupt,
+                format!("the capture lacks stream {path}"),
+            )
+        })?;
+        for statement in sql::statements(&text)? {
+            // Comments between statements stay behind: they hold names, which may hold anything.
+            if statement != b"CREATE SCHEMA public;" {
+                self.put(statement)?;
+                self.put(b"\n\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, database: &str, table: &Table) -> Result<(), SourceError> {
+        let path = table.path(database)?;
+        let mut lines = Lines::default();
+        let copy = format!("{};", table.copy_in(""));
+        sql::statements(copy.as_bytes())?;
+        self.put(format!("{copy}\n").as_bytes())?;
+        let items = self.items;
+        items.read(&path, &mut |piece| {
+            lines.feed(piece, &mut |line| {
+                // It would end the rows, and what follows would be commands.
+                if line == b"\\.\n" || line == b"\\.\r\n" {
+                    return Err(SourceError::new(
+                        SourceErrorKind::Corrupt,
+                        format!("the capture's stream {path} holds a line that is no row"),
+                    ));
+                }
+                self.put(line)
+            })
+        })?;
+        lines.end(&path)?;
+        self.put(b"\\.\n\n")
+    }
+
+    fn large_objects(&mut self, database: &str) -> Result<(), SourceError> {
+        let path = Part::LargeObjects.path(database)?;
+        if self.items.get(&path)?.is_none() {
+            return Ok(());
+        }
+        let mut lines = Lines::default();
+        let items = self.items;
+        items.read(&path, &mut |piece| {
+            lines.feed(piece, &mut |line| {
+                let statement = large_objects::restore_line(line)?;
+                self.put(format!("{statement}\n").as_bytes())
+            })
+        })?;
+        lines.end(&path)?;
+        let path = Part::LargeObjectOwners.path(database)?;
+        for owner in layout::get_lines::<ObjectOwner>(self.items, &path)? {
+            for statement in owner.dress(true) {
+                self.statement(&statement)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn globals(&mut self) -> Result<(), SourceError> {
+        self.open("PostgreSQL roles and settings of databases, to be loaded by a superuser")?;
+        self.put(SETTINGS.as_bytes())?;
+        self.put(b"\n-- Roles. Those that exist already are changed.\n\n")?;
+        let all: Vec<Role> = layout::get_lines(self.items, &layout::roles_path()?)?;
+        for role in &all {
+            self.statement(&role.create_if_missing())?;
+            for statement in role.shape() {
+                self.statement(&statement)?;
+            }
+        }
+        let names = roles::closure(&all, all.iter().map(|role| role.name.as_str()));
+        for statement in all.iter().flat_map(|role| role.join(&names, false)) {
+            self.statement(&statement)?;
+        }
+        let title = "Owners, grants and settings of databases, as far as these exist: load this file again after them.";
+        self.put(format!("\n-- {title}\n\n").as_bytes())?;
+        for database in layout::databases(self.items)? {
+            for statement in facts_of(self.items, &database)?.dress(&database, true) {
+                let body = format!(
+                    "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}) THEN {statement} END IF; END",
+                    sql::literal(&database)
+                );
+                self.statement(&format!("DO {};", sql::literal(&body)))?;
+            }
+        }
+        self.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_psql_does_not_know_restrict() {
+        for (version, known) in [
+            ("15.13", false),
+            ("15.14", true),
+            ("15.18", true),
+            ("12.22", false),
+            ("17.5", false),
+            ("17.6", true),
+            ("18.0", true),
+            ("18beta1", true),
+            ("", false),
+        ] {
+            assert_eq!(knows_restrict(version), known, "{version}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Names of databases that a restore makes and keeps beside the live ones.
+
+use super::sql;
+
+/// Word in the name of a database that is being rebuilt.
+pub(crate) const STAGED: &str = "keepstone";
+/// Word in the name of a database that was replaced and is kept.
+pub(crate) const BEFORE: &str = "before";
+/// Longest name that a server keeps whole, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// `<name>__<word>_<id>`, the name cut where the whole would be too long.
+pub(crate) fn beside(name: &str, word: &str, id: &str) -> String {
+    let ending = format!("__{word}_{id}");
+    let room = NAME_BYTES_MAX.saturating_sub(ending.len());
+    let end = (0..=room.min(name.len()))
+        .rev()
+        .find(|end| name.is_char_boundary(*end))
+        .unwrap_or(0);
+    format!("{}{ending}", name.get(..end).unwrap_or_default())
+}
+
+/// Whether a name can be one of a database.
+pub(crate) fn is_database_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains('\0')
+}
+
+/// The statement that renames a database.
+pub(crate) fn rename(from: &str, to: &str) -> String {
+    format!(
+        "ALTER DATABASE {} RENAME TO {}",
+        sql::ident(from),
+        sql::ident(to)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_and_stays_a_name() {
+        assert_eq!(beside("app", STAGED, "0a1b2c3d"), "app__keepstone_0a1b2c3d");
+        let long = beside(&"ä".repeat(31), STAGED, "0a1b2c3d");
+        assert!(long.len() <= 63 && is_database_name(&long));
+        assert!(long.starts_with("ää") && long.ends_with("__keepstone_0a1b2c3d"));
+    }
+}

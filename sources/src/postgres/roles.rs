@@ -1,0 +1,247 @@
+//! Roles of a server: read from the catalog as data, written back as statements.
+//!
+//! Passwords are hashes, and only a superuser can read them; without one they are left out and said to be.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::client::Session;
+use super::error::PgError;
+use super::facts::Assignment;
+use super::sql::{ident, literal};
+
+/// Roles that come with the server.
+const OWN_ROLE: &str = "rolname !~ '^pg_'";
+
+/// One role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the attributes of a role are independent switches"
+)]
+pub(crate) struct Role {
+    /// Name.
+    pub(crate) name: String,
+    superuser: bool,
+    inherit: bool,
+    create_role: bool,
+    create_db: bool,
+    login: bool,
+    replication: bool,
+    bypass_rls: bool,
+    connection_limit: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    valid_until: Option<String>,
+    /// Hash of the password, in the server's own form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+    /// Settings of the role in every database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<Assignment>,
+    /// Roles that it is a member of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    member_of: Vec<Membership>,
+}
+
+/// Membership of a role in another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Membership {
+    role: String,
+    admin: bool,
+    /// From PostgreSQL 16 on; before it follows the member's `inherit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inherit: Option<bool>,
+    /// From PostgreSQL 16 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    set: Option<bool>,
+}
+
+/// What was read of the roles, and whether their passwords are in it.
+#[derive(Debug)]
+pub(crate) struct Roles {
+    /// By name.
+    pub(crate) roles: Vec<Role>,
+    /// Whether passwords could be read.
+    pub(crate) passwords: bool,
+}
+
+/// Reads every role but the server's own.
+pub(crate) fn read(session: &mut Session) -> Result<Roles, PgError> {
+    let allowed = "SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
+    let passwords = session
+        .query(allowed)?
+        .first()
+        .is_some_and(|row| row.flag(0));
+    let table = if passwords { "pg_authid" } else { "pg_roles" };
+    let password = if passwords { "r.rolpassword" } else { "NULL" };
+    let rows = session.query(&format!(
+        "SELECT r.rolname, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
+            r.rolreplication, r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil, {password},
+            shobj_description(r.oid, 'pg_authid'),
+            (SELECT json_agg(c) FROM pg_db_role_setting s, unnest(s.setconfig) c
+             WHERE s.setrole = r.oid AND s.setdatabase = 0),
+            (SELECT json_agg(to_jsonb(m) || jsonb_build_object('role', g.rolname)
+                ORDER BY g.rolname COLLATE \"C\", m.grantor)
+             FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid)
+         FROM {table} r WHERE {OWN_ROLE} ORDER BY r.rolname COLLATE \"C\""
+    ))?;
+    let bad = |error: serde_json::Error| PgError::Protocol(format!("a role: {error}"));
+    let mut roles = Vec::with_capacity(rows.len());
+    for row in rows {
+        let members: Vec<serde_json::Value> =
+            serde_json::from_str(row.get(13).unwrap_or("[]")).map_err(bad)?;
+        let mut member_of: Vec<Membership> = Vec::new();
+        for member in &members {
+            let membership = Membership {
+                role: member["role"].as_str().unwrap_or_default().to_owned(),
+                admin: member["admin_option"].as_bool().unwrap_or(false),
+                inherit: member["inherit_option"].as_bool(),
+                set: member["set_option"].as_bool(),
+            };
+            // The same membership may be granted by several.
+            if !member_of.contains(&membership) {
+                member_of.push(membership);
+            }
+        }
+        roles.push(Role {
+            name: row.text(0),
+            superuser: row.flag(1),
+            inherit: row.flag(2),
+            create_role: row.flag(3),
+            create_db: row.flag(4),
+            login: row.flag(5),
+            replication: row.flag(6),
+            bypass_rls: row.flag(7),
+            connection_limit: row.number(8),
+            valid_until: row.get(9).map(ToOwned::to_owned),
+            password: row.get(10).map(ToOwned::to_owned),
+            comment: row.get(11).map(ToOwned::to_owned),
+            settings: Assignment::parse_all(row.get(12)).map_err(bad)?,
+            member_of,
+        });
+    }
+    Ok(Roles { roles, passwords })
+}
+
+/// Names of all roles of the server, its own among them.
+pub(crate) fn names(session: &mut Session) -> Result<BTreeSet<String>, PgError> {
+    let rows = session.query("SELECT rolname FROM pg_roles")?;
+    Ok(rows.iter().map(|row| row.text(0)).collect())
+}
+
+/// The roles of this list that are needed by some, with those that they are members of.
+pub(crate) fn closure<'a>(
+    roles: &[Role],
+    needed: impl Iterator<Item = &'a str>,
+) -> BTreeSet<String> {
+    let mut open: Vec<String> = needed.map(ToOwned::to_owned).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        let role = roles.iter().find(|role| role.name == name);
+        if found.insert(name) {
+            open.extend(
+                role.iter()
+                    .flat_map(|role| &role.member_of)
+                    .map(|group| group.role.clone()),
+            );
+        }
+    }
+    found
+}
+
+impl Role {
+    /// Statements that make the role.
+    pub(crate) fn create(&self) -> Vec<String> {
+        let mut statements = vec![format!("CREATE ROLE {};", ident(&self.name))];
+        statements.extend(self.shape());
+        statements
+    }
+
+    /// The statement that makes the role, unless there is one of this name.
+    pub(crate) fn create_if_missing(&self) -> String {
+        let body = format!(
+            "BEGIN CREATE ROLE {}; EXCEPTION WHEN duplicate_object THEN NULL; END",
+            ident(&self.name)
+        );
+        format!("DO {};", literal(&body))
+    }
+
+    /// Statements that give a role of this name its attributes, comment and settings.
+    pub(crate) fn shape(&self) -> Vec<String> {
+        let name = ident(&self.name);
+        let mut statements = vec![format!("ALTER ROLE {name} WITH {};", self.attributes())];
+        if let Some(comment) = &self.comment {
+            statements.push(format!("COMMENT ON ROLE {name} IS {};", literal(comment)));
+        }
+        let settings = self.settings.iter();
+        statements
+            .extend(settings.map(|setting| format!("ALTER ROLE {name} SET {};", setting.sql())));
+        statements
+    }
+
+    /// Statements that make it a member of other roles, as far as those exist. `options`: the server is 16 or newer.
+    pub(crate) fn join(&self, existing: &BTreeSet<String>, options: bool) -> Vec<String> {
+        let there = self
+            .member_of
+            .iter()
+            .filter(|membership| existing.contains(&membership.role));
+        there
+            .map(|membership| {
+                let mut with: Vec<String> = Vec::new();
+                if membership.admin {
+                    with.push("ADMIN OPTION".into());
+                }
+                if options {
+                    let flag =
+                        |name, value: Option<bool>| value.map(|value| format!("{name} {value}"));
+                    with.extend(flag("INHERIT", membership.inherit));
+                    with.extend(flag("SET", membership.set));
+                }
+                let with = if with.is_empty() {
+                    String::new()
+                } else {
+                    format!(" WITH {}", with.join(", "))
+                };
+                format!(
+                    "GRANT {} TO {}{with};",
+                    ident(&membership.role),
+                    ident(&self.name)
+                )
+            })
+            .collect()
+    }
+
+    fn attributes(&self) -> String {
+        let mut words: Vec<String> = [
+            (self.superuser, "SUPERUSER"),
+            (self.inherit, "INHERIT"),
+            (self.create_role, "CREATEROLE"),
+            (self.create_db, "CREATEDB"),
+            (self.login, "LOGIN"),
+            (self.replication, "REPLICATION"),
+            (self.bypass_rls, "BYPASSRLS"),
+        ]
+        .into_iter()
+        .map(|(on, word)| {
+            if on {
+                word.to_owned()
+            } else {
+                format!("NO{word}")
+            }
+        })
+        .collect();
+        if self.connection_limit >= 0 {
+            words.push(format!("CONNECTION LIMIT {}", self.connection_limit));
+        }
+        if let Some(password) = &self.password {
+            words.push(format!("PASSWORD {}", literal(password)));
+        }
+        if let Some(until) = &self.valid_until {
+            words.push(format!("VALID UNTIL {}", literal(until)));
+        }
+        words.join(" ")
+    }
+}

@@ -1,0 +1,349 @@
+//! The schema as SQL, by pg_dump, which owns its compatibility; made equal for equal schemas.
+//!
+//! pg_dump joins our snapshot. Its password travels in its environment, which holds nothing else of ours, and never
+//! in its arguments.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use keepstone_engine::source::{SourceError, SourceErrorKind};
+
+use super::settings::{Host, PostgresSettings};
+use super::wire::Stop;
+
+/// Folders under which distributions keep the tools of one major version, in `<major>/bin` or `<major>`.
+const TOOL_FOLDERS: [&str; 3] = [
+    "/usr/lib/postgresql",
+    "/usr/local/lib/postgresql",
+    "/opt/postgresql",
+];
+/// How often a wait for the child looks whether it should go on.
+const TICK: Duration = Duration::from_millis(200);
+/// Variables that a child needs to run at all.
+const KEPT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT"];
+/// The first version that can leave statistics out, and would write them otherwise.
+const FIRST_WITH_STATISTICS: u32 = 18;
+/// The most that is shown of what a child complained about.
+const COMPLAINT_CHARS: usize = 600;
+
+/// Which part of the schema: what tables need before their rows, or what is cheaper or possible only after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// Types, functions, tables.
+    Pre,
+    /// Indexes, constraints, triggers, refreshing of materialized views.
+    Post,
+}
+
+/// A pg_dump and its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PgDump {
+    path: PathBuf,
+    /// Major version.
+    pub(crate) major: u32,
+    /// Version as it says it.
+    pub(crate) version: String,
+}
+
+impl PgDump {
+    /// Finds one that can read a server of this major version, the nearest version first.
+    pub(crate) fn find(
+        settings: &PostgresSettings,
+        server_major: u32,
+    ) -> Result<Self, SourceError> {
+        let candidates = match &settings.pg_dump {
+            Some(path) => vec![path.clone()],
+            None => candidates(server_major),
+        };
+        let mut found: Vec<Self> = candidates
+            .iter()
+            .filter_map(|path| Self::at(path))
+            .collect();
+        found.sort_by_key(|tool| (tool.major < server_major, tool.major.abs_diff(server_major)));
+        let advice =
+            format!("install postgresql-client-{server_major} or newer, or name one with pg_dump=");
+        match found.into_iter().next() {
+            Some(tool) if tool.major >= server_major => Ok(tool),
+            Some(tool) => Err(SourceError::new(
+                SourceErrorKind::Preflight,
+                format!(
+                    "the newest pg_dump found is {}, too old for a server of version {server_major}; {advice}",
+                    tool.version
+                ),
+            )),
+            None => Err(SourceError::new(
+                SourceErrorKind::Preflight,
+                format!("cannot find pg_dump, which reads the schema; {advice}"),
+            )),
+        }
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        let output = clean_command(path)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let (version, major) = parse_version(&text)?;
+        Some(Self {
+            path: path.to_owned(),
+            major,
+            version,
+        })
+    }
+
+    /// Writes one section of a database's schema, as the snapshot shows it.
+    pub(crate) fn schema(
+        &self,
+        settings: &PostgresSettings,
+        database: &str,
+        snapshot: Option<&str>,
+        section: Section,
+        stop: &Stop,
+    ) -> Result<Vec<u8>, SourceError> {
+        let mut command = clean_command(&self.path);
+        command.arg(match section {
+            Section::Pre => "--section=pre-data",
+            Section::Post => "--section=post-data",
+        });
+        // Large objects are a stream of their own. The short name is the one that every version knows.
+        command.args(["--no-password", "-B"]);
+        if self.major >= FIRST_WITH_STATISTICS {
+            command.arg("--no-statistics");
+        }
+        command.arg(format!(
+            "--lock-wait-timeout={}",
+            settings.timeouts.lock.as_millis()
+        ));
+        if let Some(snapshot) = snapshot {
+            command.arg(format!("--snapshot={snapshot}"));
+        }
+        connect_by_environment(&mut command, settings, database)?;
+        let act = format!("cannot read the schema of database {database} with pg_dump");
+        Ok(normalised(&run(command, settings.timeouts.answer, stop, &act)?).to_vec())
+    }
+}
+
+/// Parses the answer to `--version`: the version and its major number.
+pub(crate) fn parse_version(text: &str) -> Option<(String, u32)> {
+    let version = text
+        .split(") ")
+        .nth(1)?
+        .split_whitespace()
+        .next()?
+        .to_owned();
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    Some((version, digits.parse().ok()?))
+}
+
+fn candidates(server_major: u32) -> Vec<PathBuf> {
+    let mut found = vec![
+        PathBuf::from(format!("/usr/pgsql-{server_major}/bin/pg_dump")),
+        PathBuf::from("pg_dump"),
+    ];
+    for folder in TOOL_FOLDERS {
+        let versions = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        found.extend(versions.map(|version| version.path().join("bin/pg_dump")));
+    }
+    found
+}
+
+/// A child that starts without our environment: no password, token or credential of ours is in it.
+pub(crate) fn clean_command(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    command.env_clear();
+    for name in KEPT_VARIABLES {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("LC_ALL", "C");
+    command
+}
+
+fn connect_by_environment(
+    command: &mut Command,
+    settings: &PostgresSettings,
+    database: &str,
+) -> Result<(), SourceError> {
+    match &settings.host {
+        Host::Tcp(host) => command.env("PGHOST", host),
+        Host::Unix(folder) => command.env("PGHOST", folder),
+    };
+    command
+        .env("PGPORT", settings.port.to_string())
+        .env("PGUSER", &settings.user)
+        .env("PGDATABASE", database)
+        .env("PGSSLMODE", settings.ssl_mode.as_str())
+        .env(
+            "PGCONNECT_TIMEOUT",
+            settings.timeouts.connect.as_secs().max(2).to_string(),
+        )
+        .env("PGAPPNAME", "keepstone")
+        .env("PGCLIENTENCODING", "UTF8")
+        // No file of the user's may change what is read or from where.
+        .env("PGSERVICEFILE", "/dev/null")
+        .env("PGPASSFILE", "/dev/null");
+    if let Some(path) = &settings.ssl_root_cert {
+        command.env("PGSSLROOTCERT", path);
+    }
+    if let Some(password) = settings.password_for(database)? {
+        command.env("PGPASSWORD", password.as_str());
+    }
+    Ok(())
+}
+
+/// Runs a child to its end and gives its output. A child that says nothing for too long is ended.
+fn run(
+    mut command: Command,
+    timeout: Duration,
+    stop: &Stop,
+    act: &str,
+) -> Result<Vec<u8>, SourceError> {
+    let failed = |kind| SourceError::new(kind, act);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(SourceErrorKind::Interrupted).because(error))?;
+    let (send, receive) = crossbeam_channel::unbounded();
+    let mut stdout = child.stdout.take();
+    let mut stderr = child.stderr.take();
+    let reader = std::thread::spawn(move || {
+        let mut piece = vec![0; 64 * 1024];
+        while let Some(count) = stdout.as_mut().and_then(|pipe| pipe.read(&mut piece).ok()) {
+            let bytes = piece.get(..count).unwrap_or_default().to_vec();
+            if count == 0 || send.send(bytes).is_err() {
+                break;
+            }
+        }
+    });
+    let complainer = std::thread::spawn(move || {
+        let mut complaint = Vec::new();
+        if let Some(pipe) = stderr.as_mut() {
+            // Half a complaint is better than none.
+            drop(pipe.take(1 << 20).read_to_end(&mut complaint));
+        }
+        complaint
+    });
+    let mut output = Vec::new();
+    let mut since = Instant::now();
+    let given_up = loop {
+        match receive.recv_timeout(TICK) {
+            Ok(bytes) => {
+                output.extend_from_slice(&bytes);
+                since = Instant::now();
+            }
+            Err(RecvTimeoutError::Disconnected) => break None,
+            Err(RecvTimeoutError::Timeout) if stop.is_set() => {
+                break Some((SourceErrorKind::Cancelled, "stopped".to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) if since.elapsed() >= timeout => {
+                let problem = format!("no answer for {} s", timeout.as_secs());
+                break Some((SourceErrorKind::Unreachable, problem));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    };
+    if given_up.is_some() {
+        // It may have ended by itself meanwhile.
+        drop(child.kill());
+    }
+    let status = child
+        .wait()
+        .map_err(|error| failed(SourceErrorKind::Interrupted).because(error))?;
+    drop(reader.join());
+    let complaint = complainer.join().unwrap_or_default();
+    if let Some((kind, problem)) = given_up {
+        return Err(failed(kind).because(problem));
+    }
+    if status.success() {
+        return Ok(output);
+    }
+    let complaint = one_line(&complaint);
+    Err(failed(kind_of_complaint(&complaint)).because(format!("{complaint} ({status})")))
+}
+
+fn kind_of_complaint(complaint: &str) -> SourceErrorKind {
+    let denied = [
+        "permission denied",
+        "authentication failed",
+        "no password supplied",
+    ];
+    if denied.iter().any(|words| complaint.contains(words)) {
+        SourceErrorKind::Denied
+    } else if complaint.contains("lock timeout") {
+        SourceErrorKind::Unreachable
+    } else {
+        SourceErrorKind::Interrupted
+    }
+}
+
+fn one_line(complaint: &[u8]) -> String {
+    let text = String::from_utf8_lossy(complaint);
+    let line: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    line.join("; ").chars().take(COMPLAINT_CHARS).collect()
+}
+
+/// Takes off what differs between two dumps of one schema: the header and the footer, with the versions and the
+/// random key of `\restrict`. What lies between them is not touched.
+pub(crate) fn normalised(dump: &[u8]) -> &[u8] {
+    let noise = |line: &[u8]| {
+        line.is_empty()
+            || line.starts_with(b"--")
+            || line.starts_with(b"\\restrict ")
+            || line.starts_with(b"\\unrestrict ")
+    };
+    let mut body = dump;
+    while let Some(end) = body.iter().position(|byte| *byte == b'\n') {
+        let (line, rest) = body.split_at(end);
+        if !noise(line) {
+            break;
+        }
+        body = rest.get(1..).unwrap_or_default();
+    }
+    while let Some(trimmed) = body.strip_suffix(b"\n") {
+        let start = trimmed
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        if !noise(trimmed.get(start..).unwrap_or_default()) {
+            break;
+        }
+        body = body.get(..start).unwrap_or_default();
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_header_and_footer_are_taken_off() {
+        let dump = b"--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n-- Dumped by pg_dump version 15\n\nSET a = 1;\n\n-- Name: f\nCREATE x AS '\n-- Dumped\n\\restrict x\n';\n\n--\n-- complete\n--\n\n\\unrestrict abc\n\n";
+        let text = String::from_utf8(normalised(dump).to_vec()).unwrap();
+        assert_eq!(
+            text,
+            "SET a = 1;\n\n-- Name: f\nCREATE x AS '\n-- Dumped\n\\restrict x\n';\n"
+        );
+        assert_eq!(normalised(b"--\n\n"), b"");
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let (version, major) =
+            parse_version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0)\n").unwrap();
+        assert_eq!((version.as_str(), major), ("15.18", 15));
+        assert_eq!(
+            parse_version("pg_dump (PostgreSQL) 18beta1\n").unwrap().1,
+            18
+        );
+        assert_eq!(parse_version("something else"), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! The switch: databases change names, all of them in one transaction, so that a kill leaves all old or all new.
+//!
+//! A rename needs a database without sessions. The transaction first takes the database's lock, which keeps new
+//! sessions out, and meanwhile a second connection ends those that are there. Nothing else is closed before.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use keepstone_engine::source::{SourceError, SourceErrorKind};
+
+use super::client::Session;
+use super::error::PgError;
+use super::facts::MARKER;
+use super::names;
+use super::rebuild::{DatabasePlan, PlanState, maintenance};
+use super::settings::PostgresSettings;
+use super::sql::{ident, literal, literals};
+use super::stage::unmark;
+use super::wire::Stop;
+
+/// How often sessions that are in the way are asked to leave.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What lies on the server under the names of the plan: name to the id of the restore that made it, if any.
+type Found = BTreeMap<String, Option<String>>;
+
+/// Puts every staged database in the place of the live one.
+pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
+    let switcher = Switcher { settings, state };
+    let mut session = switcher.connect()?;
+    let found = switcher.look(&mut session)?;
+    let mut renames = Vec::new();
+    for database in &state.databases {
+        let live = found.get(&database.live);
+        match (
+            &database.before,
+            switcher.is_ours(&found, &database.staged),
+            live,
+        ) {
+            (Some(before), true, Some(_)) => {
+                renames.push(names::rename(&database.live, before));
+                renames.push(format!(
+                    "ALTER DATABASE {} ALLOW_CONNECTIONS false",
+                    ident(before)
+                ));
+                renames.push(names::rename(&database.staged, &database.live));
+            }
+            // The live database went away meanwhile: nothing is overwritten.
+            (_, true, None) => renames.push(names::rename(&database.staged, &database.live)),
+            (None, true, Some(_)) => {
+                return Err(SourceError::new(
+                    SourceErrorKind::Occupied,
+                    format!(
+                        "database {} was created since the restore was planned",
+                        database.live
+                    ),
+                ));
+            }
+            // Switched before, by a process that did not live to tell.
+            (_, false, _) if switcher.is_ours(&found, &database.live) => {}
+            (_, false, _) => {
+                return Err(SourceError::new(
+                    SourceErrorKind::Missing,
+                    format!(
+                        "cannot switch to database {}: it is not there",
+                        database.staged
+                    ),
+                ));
+            }
+        }
+    }
+    switcher.rename_all(&mut session, &renames, "cannot switch the databases")
+}
+
+/// Brings back what was there before and drops what was made.
+pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
+    let switcher = Switcher { settings, state };
+    let mut session = switcher.connect()?;
+    let found = switcher.look(&mut session)?;
+    let mut renames = Vec::new();
+    for database in &state.databases {
+        let kept = database
+            .before
+            .as_ref()
+            .filter(|before| found.contains_key(*before));
+        let switched = switcher.is_ours(&found, &database.live);
+        if switched {
+            renames.push(names::rename(&database.live, &database.staged));
+        }
+        let Some(before) = kept else { continue };
+        if !switched && found.contains_key(&database.live) {
+            return Err(SourceError::new(
+                SourceErrorKind::Occupied,
+                format!(
+                    "database {} is no longer the one that this restore switched in; what it replaced is {before}",
+                    database.live
+                ),
+            ));
+        }
+        renames.push(names::rename(before, &database.live));
+        renames.push(format!(
+            "ALTER DATABASE {} ALLOW_CONNECTIONS {}",
+            ident(&database.live),
+            database.connectable
+        ));
+    }
+    switcher.rename_all(&mut session, &renames, "cannot switch the databases back")?;
+    let found = switcher.look(&mut session)?;
+    for database in &state.databases {
+        // Marked or not: its name holds our random id.
+        if found.contains_key(&database.staged) {
+            switcher.drop_database(&mut session, &database.staged)?;
+        }
+    }
+    switcher.drop_roles(&mut session)
+}
+
+/// Drops what the switch had kept, and the marks.
+pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
+    let switcher = Switcher { settings, state };
+    let mut session = switcher.connect()?;
+    let found = switcher.look(&mut session)?;
+    for DatabasePlan { live, before, .. } in &state.databases {
+        if !switcher.is_ours(&found, live) {
+            // Discarded before, or never switched: then what is kept may be all there is.
+            continue;
+        }
+        if let Some(before) = before.as_ref().filter(|before| found.contains_key(*before)) {
+            switcher.drop_database(&mut session, before)?;
+        }
+    }
+    for role in marked_roles(&mut session, &state.id)? {
+        switcher.run(&mut session, &unmark("ROLE", &role))?;
+    }
+    for DatabasePlan { live, .. } in &state.databases {
+        if switcher.is_ours(&found, live) {
+            switcher.run(&mut session, &unmark("DATABASE", live))?;
+        }
+    }
+    Ok(())
+}
+
+struct Switcher<'a> {
+    settings: &'a PostgresSettings,
+    state: &'a PlanState,
+}
+
+impl Switcher<'_> {
+    fn connect(&self) -> Result<Session, SourceError> {
+        maintenance(self.settings, &self.state.databases, &Stop::default())
+    }
+
+    fn run(&self, session: &mut Session, sql: &str) -> Result<(), SourceError> {
+        session.execute(sql).map_err(|error| {
+            error.during(format!("cannot run `{sql}` at {}", self.settings.server()))
+        })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let databases = self.state.databases.iter();
+        databases
+            .flat_map(|database| {
+                [
+                    Some(&database.live),
+                    Some(&database.staged),
+                    database.before.as_ref(),
+                ]
+            })
+            .flatten()
+            .map(String::as_str)
+            .collect()
+    }
+
+    fn look(&self, session: &mut Session) -> Result<Found, SourceError> {
+        let sql = format!(
+            "SELECT d.datname, (SELECT split_part(c, '=', 2) FROM pg_db_role_setting s,
+                unnest(s.setconfig) c WHERE s.setdatabase = d.oid AND s.setrole = 0
+                AND split_part(c, '=', 1) = '{MARKER}')
+             FROM pg_database d WHERE d.datname IN ({})",
+            literals(self.names())
+        );
+        let rows = session.query(&sql).map_err(|error| {
+            error.during(format!(
+                "cannot list the databases at {}",
+                self.settings.server()
+            ))
+        })?;
+        let found = rows
+            .iter()
+            .map(|row| (row.text(0), row.get(1).map(ToOwned::to_owned)));
+        Ok(found.collect())
+    }
+
+    /// Whether this restore made the database of this name.
+    fn is_ours(&self, found: &Found, name: &str) -> bool {
+        found.get(name).and_then(Option::as_ref) == Some(&self.state.id)
+    }
+
+    /// Changes all names in one transaction.
+    fn rename_all(
+        &self,
+        session: &mut Session,
+        statements: &[String],
+        act: &str,
+    ) -> Result<(), SourceError> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        // A commit that was told must be on the server's disk: the journal relies on it.
+        let script = format!(
+            "BEGIN; SET LOCAL synchronous_commit = on; {}; COMMIT",
+            statements.join("; ")
+        );
+        let mut emptier = self.connect()?;
+        let (done, ended) = bounded::<()>(0);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let names = literals(self.names());
+                let leave = format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname IN ({names}) AND pid <> pg_backend_pid()"
+                );
+                loop {
+                    // Whether they may be ended shows when the rename cannot go on.
+                    let asked = emptier.execute(&leave);
+                    let waits = ended
+                        .recv_timeout(ASK_AGAIN)
+                        .is_err_and(|error| error.is_timeout());
+                    if !waits || matches!(asked, Err(PgError::Closed | PgError::Io(_))) {
+                        return;
+                    }
+                }
+            });
+            let deadline = Instant::now() + self.settings.timeouts.lock;
+            let renamed = loop {
+                match session.execute(&script) {
+                    // The server gives the sessions five seconds to leave; some take longer.
+                    Err(error) if error.code() == "55006" && Instant::now() < deadline => {
+                        if let Err(error) = session.execute("ROLLBACK") {
+                            break Err(error);
+                        }
+                    }
+                    other => break other,
+                }
+            };
+            drop(done);
+            renamed.map_err(|error| {
+                drop(session.execute("ROLLBACK"));
+                error.during(format!("{act} at {}", self.settings.server()))
+            })
+        })
+    }
+
+    fn drop_database(&self, session: &mut Session, name: &str) -> Result<(), SourceError> {
+        self.run(
+            session,
+            &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name)),
+        )
+    }
+
+    fn drop_roles(&self, session: &mut Session) -> Result<(), SourceError> {
+        for role in marked_roles(session, &self.state.id)? {
+            match session.execute(&format!("DROP ROLE IF EXISTS {}", ident(&role))) {
+                // Somebody uses it by now.
+                Err(error) if error.code() == "2BP01" => {
+                    self.run(session, &unmark("ROLE", &role))?;
+                }
+                Err(error) => return Err(error.during(format!("cannot drop role {role}"))),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Roles that a restore made.
+pub(crate) fn marked_roles(session: &mut Session, id: &str) -> Result<Vec<String>, SourceError> {
+    let sql = format!(
+        "SELECT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+         WHERE s.setdatabase = 0 AND {} = ANY (s.setconfig)",
+        literal(&format!("{MARKER}={id}"))
+    );
+    let rows = session
+        .query(&sql)
+        .map_err(|error| error.during("cannot list the roles"))?;
+    Ok(rows.iter().map(|row| row.text(0)).collect())
+}
