@@ -1,5 +1,5 @@
 //! Integration tests.
 
+mod backend;
 mod fuzz;
 mod tidy;
-mod backend;

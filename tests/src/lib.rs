@@ -1,11 +1,11 @@
 //! Test kit: a capture in memory, real servers on free ports, backends that fail on purpose.
 
+pub mod crash;
+pub mod faulty;
 #[path = "../../fuzz/targets/mod.rs"]
 pub mod fuzz_targets;
 pub mod memory;
 pub mod mutate;
-pub mod crash;
-pub mod faulty;
 pub mod recording;
 pub mod servers;
 pub mod tools;
