@@ -51,12 +51,11 @@ pub fn run(mut args: Args) -> Result<()> {
     }
     contest.init()?;
     let current = scratch.join("current");
+    let with_diff = tools.iter().any(|tool| tool == "xdelta3");
     for (hour, folder) in (0_u32..).zip(&folders) {
-        if tools.iter().any(|tool| tool == "xdelta3") {
-            let before = hour
-                .checked_sub(1)
-                .map(|before| folders[before as usize].as_path());
-            let (cost, bytes) = diff(before, folder, &scratch)?;
+        // The first hour has nothing to differ from.
+        if let Some(before) = hour.checked_sub(1).filter(|_| with_diff) {
+            let (cost, bytes) = diff(&folders[before as usize], folder, &scratch)?;
             contest.put(DIFF, "backup", Some(hour), cost, bytes)?;
         }
         place(folder, &current)?;
@@ -85,16 +84,15 @@ fn keep_on(server: &Minio, tool: &mut Tool) -> bool {
 }
 
 /// The least that an hour could cost: a binary diff of every file against the hour before.
-pub fn diff(before: Option<&Path>, now: &Path, scratch: &Path) -> Result<(Cost, u64)> {
+pub fn diff(before: &Path, now: &Path, scratch: &Path) -> Result<(Cost, u64)> {
     let mut whole = Cost::default();
     let mut bytes = 0;
     let out = scratch.join("diff");
     for name in disk::sizes(now)?.keys() {
-        let mut task = Task::new("xdelta3", scratch).args(["-9", "-e", "-f", "-B", "268435456"]);
-        if let Some(before) = before {
-            task = task.args(["-s".as_ref(), before.join(name).as_os_str()]);
-        }
-        let (cost, _) = task.args([now.join(name), out.clone()]).run()?;
+        let task = Task::new("xdelta3", scratch).args(["-9", "-e", "-f", "-B", "268435456", "-s"]);
+        let (cost, _) = task
+            .args([before.join(name), now.join(name), out.clone()])
+            .run()?;
         whole = whole.then(cost);
         bytes += std::fs::metadata(&out)?.len();
     }

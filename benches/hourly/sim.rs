@@ -92,9 +92,8 @@ fn run(mut args: Args, plan: &Plan, tools: &str) -> Result<()> {
         disk::fresh(&now)?;
         streams.advance(hour);
         streams.write(&now)?;
-        if plan.with_diff {
-            let parent = (hour > 0).then_some(before.as_path());
-            let (cost, bytes) = diff(parent, &now, &scratch)?;
+        if plan.with_diff && hour > 0 {
+            let (cost, bytes) = diff(&before, &now, &scratch)?;
             diffs.push(row(DIFF, "backup", hour, cost, bytes));
             lines.put(&diffs.last())?;
         }

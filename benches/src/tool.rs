@@ -144,7 +144,7 @@ impl Tool {
                 // Borg wants a name from us.
                 let name = format!("s-{}", Rng::new(before, time.unwrap_or("now")).next_u64());
                 let place = format!("{}::{name}", self.address);
-                let mut task = self.task(&["create"]);
+                let mut task = self.task(&["create", "--compression", "zstd,3"]);
                 if let Some(time) = time {
                     task = task.args(["--timestamp", &time.replace(' ', "T")]);
                 }
