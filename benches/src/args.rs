@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::disk;
 use crate::error::{Act as _, BenchError, Result};
 
 /// What was typed.
@@ -53,6 +54,21 @@ impl Args {
         self.options
             .remove(name)
             .map_or_else(|| default.into(), PathBuf::from)
+    }
+
+    /// A program by its path, which must be there.
+    pub fn program(&mut self, name: &str, default: &str) -> Result<PathBuf> {
+        let path = self.path(name, default);
+        path.canonicalize()
+            .act(format!("find the program of --{name} {}", path.display()))
+    }
+
+    /// An empty folder below `--scratch` for a bench of this name.
+    pub fn scratch(&mut self, name: &str) -> Result<PathBuf> {
+        let folder = self.path("scratch", "target/bench-scratch").join(name);
+        disk::fresh(&folder)?;
+        // Tools change folders.
+        Ok(folder.canonicalize()?)
     }
 
     /// Words between commas, or the default's.

@@ -4,6 +4,12 @@
 //! system that holds them lets us (Redis orders its keys by a seed of its own).
 
 pub mod args;
+pub mod churn;
+pub mod disk;
 pub mod error;
 pub mod hours;
+pub mod measure;
+pub mod plot;
+pub mod report;
 pub mod rng;
+pub mod tool;

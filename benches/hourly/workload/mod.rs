@@ -4,23 +4,23 @@
 //! servers do what servers do now and then: Redis restarts, PostgreSQL is vacuumed.
 
 mod app_log;
-mod churn;
 mod points;
 mod postgres;
 mod redis;
 mod sqlite;
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use keepstone_benches::args::Args;
+use keepstone_benches::churn::{Changes, Churn, Rates};
+use keepstone_benches::disk::copy;
 use keepstone_benches::error::{Act as _, Result};
 use keepstone_benches::rng::Rng;
 
 use crate::servers;
 
 use self::app_log::AppLog;
-use self::churn::{Changes, Churn};
 use self::points::Points;
 use self::postgres::Tables;
 use self::redis::Keys;
@@ -53,8 +53,8 @@ impl StackOptions {
     }
 
     fn churn(&self, name: &str, records: u32) -> Churn {
-        let records = (f64::from(records) * self.scale).round() as i64;
-        Churn::new(self.rng(name), records)
+        let records = (f64::from(records) * self.scale).round() as usize;
+        Churn::new(self.rng(name), Rates::HOURLY, records)
     }
 }
 
@@ -121,11 +121,39 @@ impl Stack {
     pub fn dump(&self, out: &Path) -> Result<()> {
         self.tables.dump(&out.join("pg.sql"))?;
         self.keys.dump(&out.join("redis.rdb"))?;
-        fs::write(out.join("points.bin"), self.points.bytes()).act("write points.bin")?;
+        fs::write(out.join("points.bin"), self.points_bytes()).act("write points.bin")?;
         for name in ["app.db", "app.log"] {
             copy(&self.files().join(name), &out.join(name))?;
         }
         Ok(())
+    }
+
+    /// The vector file as it would be written now.
+    pub fn points_bytes(&self) -> Vec<u8> {
+        self.points.bytes()
+    }
+
+    /// Addresses of the three databases, for Keepstone.
+    pub fn addresses(&self) -> [String; 3] {
+        [
+            format!(
+                "postgres://postgres@127.0.0.1:{}/app",
+                self.tables.server.port
+            ),
+            format!("redis://127.0.0.1:{}/", self.keys.server.port),
+            format!("sqlite:{}", self.files().join("app.db").display()),
+        ]
+    }
+
+    /// The commands that dump the servers to their standard output, each with a name.
+    pub fn dump_commands(&self) -> [(&'static str, Vec<String>); 2] {
+        let words = |text: String| text.split(' ').map(str::to_owned).collect();
+        let pg = format!(
+            "pg_dump -h 127.0.0.1 -p {} -U postgres app",
+            self.tables.server.port
+        );
+        let redis = format!("redis-cli -p {} --rdb -", self.keys.server.port);
+        [("pg.sql", words(pg)), ("redis.rdb", words(redis))]
     }
 
     /// The folder in which `app.db` and `app.log` live.
@@ -144,12 +172,6 @@ impl Stack {
         drop((tables, keys));
         folder.close().act("remove the folder of the servers")
     }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<u64> {
-    // Not `fs::copy`: a reflink would make the copy free and the page cache of the next reader cold.
-    io::copy(&mut fs::File::open(from)?, &mut fs::File::create(to)?)
-        .act(format!("copy {}", from.display()))
 }
 
 /// Seconds since 1970 of a moment in an hour of the workload, which begins with 2026.

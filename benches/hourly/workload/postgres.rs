@@ -13,7 +13,8 @@ use crate::servers::{self, run};
 /// The tables of the database `app`.
 #[derive(Debug)]
 pub struct Tables {
-    server: servers::Postgres,
+    /// The server that holds them.
+    pub server: servers::Postgres,
     memories: Churn,
     users: Churn,
 }

@@ -11,6 +11,8 @@ use keepstone_engine::backend::credentials::RemoteLimits;
 use keepstone_engine::backend::{Credentials, ObjectKind, RepositoryAddress, open_backend};
 use tempfile::TempDir;
 
+use crate::tools::tool;
+
 const USER: &str = "keepstone-test";
 const PASSWORD: &str = "not-a-secret-at-all";
 const START_TIME_MAX: Duration = Duration::from_mins(1);
@@ -45,7 +47,7 @@ impl Minio {
         std::fs::create_dir_all(folder.path().join("data").join(Self::BUCKET)).expect("a bucket");
         let port = free_port();
         let log = File::create(folder.path().join("log")).expect("a log for minio");
-        let server = Command::new(program())
+        let server = Command::new(tool("minio"))
             .args(["server", "--quiet", "--address"])
             .arg(format!("127.0.0.1:{port}"))
             .arg("--certs-dir")
@@ -107,6 +109,11 @@ impl Minio {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The folder in which the server keeps its bucket, each object as a folder of its own.
+    pub fn bucket_folder(&self) -> PathBuf {
+        self.folder.path().join("data").join(Self::BUCKET)
+    }
+
     /// The address of a repository below this prefix, in restic's form.
     pub fn url(&self, prefix: &str) -> String {
         format!("s3:{}/{}/{prefix}", self.endpoint(), Self::BUCKET)
@@ -159,16 +166,4 @@ impl Drop for Minio {
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its number").port()
-}
-
-/// The program: from the folder of test tools, or from the search path.
-fn program() -> PathBuf {
-    let tools = std::env::var_os("KEEPSTONE_TEST_TOOLS").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    tools
-        .into_iter()
-        .chain(std::env::split_paths(&path))
-        .map(|folder| folder.join("minio"))
-        .find(|program| program.is_file())
-        .expect("minio is missing: run `make needs` and set KEEPSTONE_TEST_TOOLS to its folder of tools")
 }
