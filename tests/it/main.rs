@@ -1,9 +1,10 @@
-//! Integration tests.
+//! Integration tests: one binary, so that the dependencies are linked once.
 
 mod backend;
-mod fuzz;
-mod tidy;
 mod command;
 mod files;
-mod redis;
+mod fuzz;
 mod postgres;
+mod redis;
+mod sqlite;
+mod tidy;

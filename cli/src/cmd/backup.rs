@@ -6,13 +6,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use keepstone_engine::backup::{BackupOptions, Bases, SourceRun, backup};
+use keepstone_engine::source::Source;
+use keepstone_sources::command::{CommandLine, CommandSettings, CommandSource};
+
+use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::keep::TagList;
+use crate::report::tell_backup;
+use crate::repository::{WriterState, parallel};
 use crate::size::Size;
 use crate::source_name::SourceName;
 use crate::source_spec::{self, SourceSpec};
+use crate::stdin::StdinSource;
 use crate::time::{Moment, parse_moment};
 
 const EXAMPLES: &str = "\
@@ -155,7 +163,88 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
         let shown = context.clock.show_with_offset(time.time_ns);
         context.ui.status(&format!("the snapshot is dated {shown}"));
     }
-    Err(CliError::Unavailable("backup"))
+    let repo = context.open_repo()?;
+    let parents = repo.snapshots()?;
+    let state = WriterState::lock(context.repo_state(&repo)?)?;
+    let options = options(args, &request, &state, context)?;
+    let (names, sources) = open_sources(args, &request, context)?;
+    let runs: Vec<_> = names
+        .into_iter()
+        .zip(&sources)
+        .map(|(name, source)| SourceRun { name, source: source.as_ref() })
+        .collect();
+    let progress = context.ui.progress();
+    let clock = || context.clock.now_ns();
+    let done = backup(&repo, &runs, &options, &clock, &progress, &cancel());
+    drop(progress);
+    let report = done?;
+    if report.id.is_some() {
+        state.remember(&report.history)?;
+    }
+    tell_backup(&report, &parents, args.dry_run, context)?;
+    let failed = report.snapshot.is_partial();
+    let skipped = report.snapshot.sources.iter().any(|source| source.counts.skipped > 0);
+    Ok(match (failed, skipped) {
+        (true, _) => ExitCode::SourceFailed,
+        (false, true) => ExitCode::Incomplete,
+        (false, false) => ExitCode::Done,
+    })
+}
+
+fn options(
+    args: &BackupArgs,
+    request: &BackupRequest,
+    state: &WriterState,
+    context: &Context,
+) -> Result<BackupOptions, CliError> {
+    Ok(BackupOptions {
+        session: context.session_record(&request.host)?,
+        user: context.user(),
+        zone: context.clock.zone_name(),
+        description: args.description.clone().unwrap_or_default(),
+        label: args.kind.as_ref().map(ToString::to_string).unwrap_or_default(),
+        tags: request.tags.iter().cloned().collect(),
+        set: args.set.as_ref().map(ToString::to_string),
+        partial: args.partial,
+        bases: match (args.full, args.fetch_bases) {
+            (true, _) => Bases::ReadAll,
+            (false, true) => Bases::Fetch,
+            (false, false) => Bases::AtHand,
+        },
+        rebase: args.rebase,
+        parallel: parallel(),
+        time_ns: request.time.map(|moment| moment.time_ns),
+        skip_if_unchanged: args.skip_if_unchanged,
+        dry_run: args.dry_run,
+        history: state.history()?,
+    })
+}
+
+type Sources = (Vec<String>, Vec<Box<dyn Source>>);
+
+fn open_sources(
+    args: &BackupArgs,
+    request: &BackupRequest,
+    context: &Context,
+) -> Result<Sources, CliError> {
+    match &request.input {
+        Input::Sources(specs) => {
+            let names = specs.iter().map(|spec| spec.name.to_string()).collect();
+            let sources = specs.iter().map(|spec| context.source(spec, &args.exclude));
+            Ok((names, sources.collect::<Result<_, _>>()?))
+        }
+        Input::Stream { name, command } => {
+            let source: Box<dyn Source> = if command.is_empty() {
+                Box::new(StdinSource::new(name)?)
+            } else {
+                let words = command.iter().map(|word| word.to_string_lossy().into_owned());
+                let settings = CommandSettings::new(CommandLine::Argv(words.collect()))?;
+                Box::new(CommandSource::new(settings))
+            };
+            let source_name = SourceName::from_parts("stdin", name);
+            Ok((vec![source_name.to_string()], vec![source]))
+        }
+    }
 }
 
 /// Decides what is meant, before anything is opened.

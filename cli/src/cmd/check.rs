@@ -5,6 +5,14 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::size::Size;
+use keepstone_engine::check::{CheckReport, Consequence, Level, Subset as EngineSubset, check};
+use serde::Serialize;
+
+use crate::cancel::cancel;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::ui::format::{count, printable};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,6 +78,73 @@ impl FromStr for Subset {
         parsed
             .ok_or_else(|| "write n/t with n from 1 to t, a percentage above 0%, or a size".into())
     }
+}
+
+#[derive(Serialize)]
+struct ProblemObject<'a> {
+    object: &'a str,
+    what: &'a str,
+    snapshots: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    problems: usize,
+    snapshots: u64,
+    chunks: u64,
+    packs: u64,
+    packs_read: u64,
+    bytes_read: u64,
+}
+
+/// Verifies.
+pub(crate) fn run(args: &CheckArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let repo = context.open_repo()?;
+    let seed = context.clock.now_ns().cast_unsigned();
+    let level = match args.read_data_subset {
+        _ if args.read_data => Level::Data,
+        None => Level::Structure,
+        Some(Subset::Part { number, of }) => Level::Subset(EngineSubset::Part { number, of }),
+        Some(Subset::Percent(percent)) => Level::Subset(EngineSubset::Percent { percent, seed }),
+        Some(Subset::Bytes(bytes)) => Level::Subset(EngineSubset::Bytes { bytes, seed }),
+    };
+    let progress = context.ui.progress();
+    let done = check(&repo, level, &progress, &cancel());
+    drop(progress);
+    tell(&done?, context)
+}
+
+fn tell(report: &CheckReport, context: &Context) -> Result<ExitCode, CliError> {
+    let ui = &context.ui;
+    for problem in &report.problems {
+        ui.line(&printable(&problem.to_string()))?;
+        let snapshots = match &problem.consequence {
+            Consequence::Snapshots(hit) => hit.iter().map(|(id, _)| id.as_str()).collect(),
+            _ => vec![],
+        };
+        let (object, what) = (problem.object.as_str(), problem.what.as_str());
+        ui.object("problem", &ProblemObject { object, what, snapshots })?;
+    }
+    let object = Checked {
+        problems: report.problems.len(),
+        snapshots: report.snapshots,
+        chunks: report.chunks,
+        packs: report.packs,
+        packs_read: report.packs_read,
+        bytes_read: report.bytes_read,
+    };
+    ui.object("checked", &object)?;
+    let looked = format!(
+        "{} in {}",
+        count(report.snapshots, "snapshot"),
+        count(report.packs, "pack")
+    );
+    if report.is_clean() {
+        ui.line(&format!("{looked}: no problems"))?;
+        return Ok(ExitCode::Done);
+    }
+    ui.line(&format!("{looked}: {}", count(report.problems.len() as u64, "problem")))?;
+    Ok(ExitCode::Damage)
 }
 
 #[cfg(test)]

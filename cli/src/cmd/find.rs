@@ -4,6 +4,19 @@ use clap::Args;
 
 use crate::args::FilterArgs;
 use crate::reference::SnapshotRef;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use keepstone_engine::path::RepoPath;
+use keepstone_engine::repo::{Store, Usable};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::place_in::{show, sources};
+use crate::repository::filter_of;
+use crate::ui::format::{printable, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,4 +42,63 @@ pub(crate) struct FindArgs {
     pub(crate) snapshot: Vec<SnapshotRef>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+#[derive(Serialize)]
+struct Match {
+    snapshot_id: String,
+    source: String,
+    path: String,
+    size: u64,
+}
+
+/// Searches.
+pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let patterns = patterns(args)?;
+    let repo = context.open_repo()?;
+    let all = repo.snapshots()?;
+    let chosen: Vec<_> = if args.snapshot.is_empty() {
+        let filter = filter_of(&args.filter);
+        all.iter().filter(|listed| filter.accepts(&listed.snapshot)).collect()
+    } else {
+        let found = args.snapshot.iter();
+        let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
+        found.collect::<Result<_, _>>()?
+    };
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
+    for listed in chosen {
+        let time = context.clock.show(listed.snapshot.time_ns);
+        for source in sources(&listed.snapshot, &args.filter) {
+            let Some(root) = source.root else { continue };
+            let mut matches = Vec::new();
+            store.walk(root, &RepoPath::root(), &mut |path, entry| {
+                let name = String::from_utf8_lossy(&entry.name).into_owned();
+                if patterns.is_match(&name) || patterns.is_match(format!("/{path}")) {
+                    let size = entry.content().map_or(0, |content| content.size_bytes);
+                    matches.push((show(&source.name, path), size));
+                }
+                Ok(())
+            })?;
+            for (path, bytes) in matches {
+                let line = if args.long {
+                    format!("{} {time} {:>10} {path}", listed.id.short(), size(bytes))
+                } else {
+                    format!("{}:{path}", listed.id.short())
+                };
+                context.ui.line(&printable(&line))?;
+                let (snapshot_id, source) = (listed.id.to_string(), source.name.clone());
+                context.ui.object("match", &Match { snapshot_id, source, path, size: bytes })?;
+            }
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+fn patterns(args: &FindArgs) -> Result<GlobSet, CliError> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in &args.patterns {
+        let glob = GlobBuilder::new(pattern).case_insensitive(args.ignore_case).build();
+        set.add(glob.map_err(|error| CliError::usage(format!("{pattern}: {error}")))?);
+    }
+    set.build().map_err(|error| CliError::usage(error.to_string()))
 }

@@ -1,15 +1,24 @@
 //! `forget`: removes snapshots by id or by rules.
 
 use clap::Args;
-use keepstone_engine::retention::{Grouping, Policy};
+use keepstone_engine::forget::forget;
+use keepstone_engine::id::SnapshotId;
+use keepstone_engine::retention::{self, Grouping, Outcome, Policy, SnapshotFacts};
+use keepstone_engine::snapshot::select::Listed;
+use serde::Serialize;
 
 use super::prune::FenceArgs;
+use crate::args::FilterArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::keep::{KeepRules, TagList};
 use crate::reference::SnapshotRef;
+use crate::repository::filter_of;
 use crate::source_name::SourceName;
+use crate::ui::Table;
+use crate::ui::format::count;
+use crate::ui::table::Align;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,8 +86,134 @@ pub(crate) enum ForgetRequest {
 
 /// Removes snapshots.
 pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let _request = request(args, context)?;
-    Err(CliError::Unavailable("forget"))
+    let request = request(args, context)?;
+    let repo = context.open_repo()?;
+    let all = repo.snapshots()?;
+    let decisions = decide_all(&request, args, &all, context)?;
+    show(&decisions, &all, context)?;
+    let ids: Vec<_> = decisions.iter().filter(|d| !d.keeps()).map(|decision| decision.id).collect();
+    if args.dry_run {
+        context.ui.line(&format!("dry run: {} would be forgotten", count(ids.len() as u64, "snapshot")))?;
+        return Ok(ExitCode::Done);
+    }
+    let reason = if matches!(request, ForgetRequest::Named(_)) { "named by the user" } else { "retention" };
+    let report = forget(&repo, &ids, reason, &context.host(), context.clock.now_ns())?;
+    for (id, error) in &report.failed {
+        context.ui.warning(&format!("snapshot {}: {error}", id.short()));
+    }
+    context.ui.line(&format!("{} forgotten", count(report.forgotten.len() as u64, "snapshot")))?;
+    context.ui.object("forgotten", &Forgotten::of(&report.forgotten))?;
+    if args.prune && !report.forgotten.is_empty() {
+        super::prune::carry_out(&repo, false, &args.fencing, context)?;
+    }
+    Ok(if report.failed.is_empty() { ExitCode::Done } else { ExitCode::Incomplete })
+}
+
+#[derive(Serialize)]
+struct Forgotten {
+    ids: Vec<String>,
+}
+
+impl Forgotten {
+    fn of(ids: &[SnapshotId]) -> Self {
+        Self { ids: ids.iter().map(ToString::to_string).collect() }
+    }
+}
+
+#[derive(Serialize)]
+struct DecisionObject<'a> {
+    id: String,
+    keep: bool,
+    reasons: &'a [String],
+}
+
+/// What is to become of one snapshot, in words.
+struct Verdict {
+    id: SnapshotId,
+    reasons: Vec<String>,
+}
+
+impl Verdict {
+    fn keeps(&self) -> bool {
+        !self.reasons.is_empty()
+    }
+}
+
+fn decide_all(
+    request: &ForgetRequest,
+    args: &ForgetArgs,
+    all: &[Listed],
+    context: &Context,
+) -> Result<Vec<Verdict>, CliError> {
+    let filter = FilterArgs {
+        host: args.filter.host.clone(),
+        tag: args.filter.tag.clone(),
+        source: args.filter.source.clone(),
+    };
+    match request {
+        ForgetRequest::Named(references) => references
+            .iter()
+            .map(|reference| {
+                let found = context.find_snapshot(all, reference, &filter)?;
+                Ok(Verdict { id: found.id, reasons: vec![] })
+            })
+            .collect(),
+        ForgetRequest::ByRules { policy, grouping } => {
+            let wanted = filter_of(&filter);
+            let set = args.filter.set.as_ref().map(ToString::to_string);
+            let facts: Vec<_> = all
+                .iter()
+                .filter(|listed| wanted.accepts(&listed.snapshot))
+                .filter(|listed| set.is_none() || listed.snapshot.set == set)
+                .map(facts_of)
+                .collect();
+            let calendar = context.clock.calendar();
+            let groups = retention::group(&facts, *grouping);
+            let decisions = groups.iter().flat_map(|group| {
+                retention::decide(&group.snapshots, policy, &calendar)
+            });
+            Ok(decisions
+                .map(|decision| Verdict {
+                    id: decision.id,
+                    reasons: decision.reasons.iter().map(ToString::to_string).collect(),
+                })
+                .collect())
+        }
+    }
+}
+
+fn facts_of(listed: &Listed) -> SnapshotFacts {
+    let sources = listed.snapshot.sources.iter().map(|source| {
+        let outcome = if source.failure.is_none() { Outcome::Good } else { Outcome::Failed };
+        (source.name.clone(), outcome)
+    });
+    SnapshotFacts {
+        id: listed.id,
+        time_ns: listed.snapshot.time_ns,
+        stored_ns: listed.stored_at_ns,
+        host: listed.snapshot.host.clone(),
+        set: listed.snapshot.set.clone(),
+        tags: listed.snapshot.tags.iter().cloned().collect(),
+        sources: sources.collect(),
+    }
+}
+
+fn show(verdicts: &[Verdict], all: &[Listed], context: &Context) -> Result<(), CliError> {
+    let columns = ["", "ID", "Time", "Host", "Why"].map(|name| (name, Align::Left));
+    let mut table = Table::new(&columns);
+    for verdict in verdicts {
+        let Some(listed) = all.iter().find(|listed| listed.id == verdict.id) else { continue };
+        table.row([
+            if verdict.keeps() { "keep" } else { "forget" }.into(),
+            verdict.id.short(),
+            context.clock.show(listed.snapshot.time_ns),
+            listed.snapshot.host.clone(),
+            verdict.reasons.join(", "),
+        ]);
+        let (id, keep) = (verdict.id.to_string(), verdict.keeps());
+        context.ui.object("decision", &DecisionObject { id, keep, reasons: &verdict.reasons })?;
+    }
+    if table.is_empty() { Ok(()) } else { context.ui.table(table) }
 }
 
 /// Decides what is meant, before anything is opened.

@@ -1,6 +1,11 @@
 //! `init`: creates a repository.
 
 use clap::Args;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,4 +23,20 @@ pub(crate) struct InitArgs {
     /// What the first key slot is called in `key list`
     #[arg(long, value_name = "LABEL")]
     pub(crate) label: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Made {
+    repository_id: String,
+    address: String,
+}
+
+/// Makes a repository.
+pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let repo = context.init_repo(args.label.as_deref().unwrap_or_default())?;
+    let (repository_id, address) = (repo.id().to_string(), repo.backend().address());
+    context.ui.line(&format!("repository {} made at {address}", &repository_id))?;
+    context.ui.status("keep the password or key file safe: without it nothing can be read, ever");
+    context.ui.object("initialized", &Made { repository_id, address })?;
+    Ok(ExitCode::Done)
 }

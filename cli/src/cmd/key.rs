@@ -5,6 +5,19 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::reference::HexPrefix;
+use keepstone_engine::Error;
+use keepstone_engine::crypto::{KdfParameters, Secret};
+use keepstone_engine::id::ObjectId;
+use keepstone_engine::repo::{Repo, keys};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::password::{self, PasswordFrom};
+use crate::time::rfc3339;
+use crate::ui::Table;
+use crate::ui::table::Align;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,4 +76,124 @@ pub(crate) struct NewKeyArgs {
     /// What it is called in `key list`
     #[arg(long, value_name = "LABEL")]
     pub(crate) label: Option<String>,
+}
+
+#[derive(Serialize)]
+struct KeyObject {
+    id: String,
+    current: bool,
+    password: bool,
+    created: String,
+    label: String,
+    user: String,
+}
+
+/// Lists and changes key slots.
+pub(crate) fn run(args: &KeyArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let repo = context.open_repo()?;
+    match &args.act {
+        KeyCommand::List => list(&repo, context),
+        KeyCommand::Add(new) => {
+            let id = add(new, &repo, context)?;
+            context.ui.line(&format!("key {} added", id.short()))?;
+            Ok(ExitCode::Done)
+        }
+        KeyCommand::Passwd(new) => {
+            let (secret, _) = context.unlock()?.into_parts();
+            let old = keys::current(&repo, &secret)?;
+            let id = add(new, &repo, context)?;
+            if let Some(old) = old {
+                keys::remove(&repo, old)?;
+            }
+            context.ui.line(&format!("key {} replaces the old one", id.short()))?;
+            Ok(ExitCode::Done)
+        }
+        KeyCommand::Remove { id } => remove(id, &repo, context),
+        KeyCommand::Export { file } => export(file, &repo, context),
+    }
+}
+
+fn list(repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
+    let (secret, _) = context.unlock()?.into_parts();
+    let current = keys::current(repo, &secret)?;
+    let columns = ["ID", "Kind", "Made", "Label", "User"].map(|name| (name, Align::Left));
+    let mut table = Table::new(&columns);
+    for (id, slot) in keys::slots(repo.backend().as_ref())? {
+        let info = slot.info();
+        let is_current = current == Some(id);
+        let kind = if slot.is_password() { "password" } else { "key file" };
+        let mark = if is_current { "*" } else { "" };
+        table.row([
+            format!("{}{mark}", id.short()),
+            kind.into(),
+            context.clock.show(info.created_ns),
+            info.host.clone(),
+            info.user.clone(),
+        ]);
+        let object = KeyObject {
+            id: id.to_string(),
+            current: is_current,
+            password: slot.is_password(),
+            created: rfc3339(info.created_ns),
+            label: info.host.clone(),
+            user: info.user.clone(),
+        };
+        context.ui.object("key", &object)?;
+    }
+    context.ui.table(table)?;
+    Ok(ExitCode::Done)
+}
+
+fn add(new: &NewKeyArgs, repo: &Repo, context: &Context) -> Result<ObjectId, CliError> {
+    let from = new
+        .new_password_file
+        .clone()
+        .map(PasswordFrom::File)
+        .or_else(|| new.new_password_command.clone().map(PasswordFrom::Command));
+    let (secret, kdf): (Secret, _) = match (&new.new_key_file, from) {
+        (Some(path), _) => (password::read_key_file(path, &context.ui)?, KdfParameters::Raw),
+        (None, Some(from)) => {
+            (from.get(&context.environment, &context.ui)?, KdfParameters::PASSWORD)
+        }
+        (None, None) => (password::ask_new(&context.ui)?, KdfParameters::PASSWORD),
+    };
+    let info = context.slot_info(new.label.as_deref().unwrap_or_default());
+    Ok(keys::add(repo, &secret, kdf, info)?)
+}
+
+fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
+    let slots = keys::slots(repo.backend().as_ref())?;
+    let mut found = slots.iter().filter(|(slot, _)| slot.to_string().starts_with(id.as_str()));
+    let (slot, _) = match (found.next(), found.next()) {
+        (Some(only), None) => only,
+        (None, _) => return Err(Error::NotFound { what: format!("no key begins with {id}") }.into()),
+        _ => return Err(Error::NotFound { what: format!("several keys begin with {id}") }.into()),
+    };
+    let (secret, _) = context.unlock()?.into_parts();
+    if keys::current(repo, &secret)? == Some(*slot) {
+        let what = "the key that opened the repository is not removed; use another one for that".into();
+        return Err(Error::Refused { what }.into());
+    }
+    keys::remove(repo, *slot)?;
+    context.ui.line(&format!("key {} removed", slot.short()))?;
+    Ok(ExitCode::Done)
+}
+
+/// Adds a slot for a new raw key and writes that key to a file: on paper or in a safe it opens the repository without a
+/// password.
+fn export(file: &std::path::Path, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let failed = |source| CliError::File { act: "write the key file", path: file.into(), source };
+    let mut bytes = Secret::new(vec![0; 32]);
+    getrandom::fill(&mut bytes).map_err(|error| failed(error.into()))?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = Secret::new(text.into_bytes());
+    let mut out = std::fs::OpenOptions::new();
+    let mut out = out.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+    out.write_all(&secret).and_then(|()| out.sync_all()).map_err(failed)?;
+    let id = keys::add(repo, &secret, KdfParameters::Raw, context.slot_info("exported"))?;
+    context.ui.line(&format!("key {} written to {}", id.short(), file.display()))?;
+    context.ui.status("whoever has this file can read the whole repository");
+    Ok(ExitCode::Done)
 }

@@ -4,6 +4,20 @@ use clap::Args;
 
 use crate::args::FilterArgs;
 use crate::reference::{Address, Reference};
+use std::sync::Arc;
+
+use keepstone_engine::path::RepoPath;
+use keepstone_engine::repo::{Store, Usable};
+use keepstone_engine::source::NodeKind;
+use keepstone_engine::tree::{Body, Entry};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::place_in::{InSnapshot, places};
+use crate::time::rfc3339;
+use crate::ui::format::{printable, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,4 +44,91 @@ pub(crate) struct LsArgs {
     pub(crate) recursive: bool,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+#[derive(Serialize)]
+struct Node<'a> {
+    source: &'a str,
+    path: String,
+    kind: &'a str,
+    size: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u64>,
+}
+
+/// Lists entries.
+pub(crate) fn run(args: &LsArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let repo = context.open_repo()?;
+    let all = repo.snapshots()?;
+    let listed = context.find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
+    let addresses = args.snapshot.address.iter().chain(&args.paths);
+    let wanted = places(&listed.snapshot, addresses, &args.filter)?;
+    for InSnapshot { source, path } in &wanted {
+        let Some(root) = source.root else { continue };
+        let mut found = path.is_root();
+        let deep = args.recursive || args.paths.is_empty() && args.snapshot.address.is_none();
+        let mut failure = None;
+        store.walk(root, &RepoPath::root(), &mut |at, entry| {
+            let below = at.starts_with(path);
+            found |= below;
+            let near = deep || at == path || at.parent().as_ref() == Some(path);
+            if below && near && failure.is_none() {
+                failure = show(&source.name, at, entry, args.long, context).err();
+            }
+            Ok(())
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if !found {
+            let what = format!("snapshot {} holds no {path}", listed.id.short());
+            return Err(keepstone_engine::Error::NotFound { what }.into());
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+fn show(
+    source: &str,
+    path: &RepoPath,
+    entry: &Entry,
+    long: bool,
+    context: &Context,
+) -> Result<(), CliError> {
+    let (kind, bytes) = match &entry.body {
+        Body::Dir(_) => ("dir", 0),
+        Body::File(content) => ("file", content.size_bytes),
+        Body::Other(NodeKind::Link(_)) => ("link", 0),
+        Body::Other(NodeKind::HardLink(_)) => ("hardlink", 0),
+        Body::Other(NodeKind::Fifo) => ("fifo", 0),
+        Body::Other(NodeKind::Socket) => ("socket", 0),
+        Body::Other(_) => ("device", 0),
+    };
+    let meta = &entry.meta;
+    let shown = crate::place_in::show(source, path);
+    if long {
+        let owner = format!("{:5} {:5}", meta.uid, meta.gid);
+        let time = context.clock.show(meta.mtime_ns);
+        let line = format!("{kind:8} {:04o} {owner} {:>10} {time} {shown}", meta.mode, size(bytes));
+        context.ui.line(&printable(&line))?;
+    } else {
+        context.ui.line(&printable(&shown))?;
+    }
+    let node = Node {
+        source,
+        path: path.to_string(),
+        kind,
+        size: bytes,
+        mode: meta.mode,
+        uid: meta.uid,
+        gid: meta.gid,
+        mtime: rfc3339(meta.mtime_ns),
+        records: entry.facts.records,
+    };
+    context.ui.object("node", &node)
 }

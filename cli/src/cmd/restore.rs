@@ -1,14 +1,27 @@
 //! `restore`: brings back what a snapshot holds, into a folder, beside live data, or in its place.
 
+mod folder;
+mod live;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use keepstone_engine::repo::{Store, Usable};
+use keepstone_engine::restore::CapturedItems;
+use keepstone_engine::snapshot::SnapshotSource;
+use keepstone_engine::snapshot::select::{Listed, Wanted, select};
+
 use crate::args::FilterArgs;
+use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::reference::{HexPrefix, Reference};
+use crate::place_in;
+use crate::reference::{HexPrefix, Reference, SnapshotRef};
+use crate::repository::{filter_of, parallel};
 use crate::source_spec::{self, SourceSpec};
 use crate::time::{Moment, parse_moment};
 
@@ -194,7 +207,100 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context) -> Result<ExitCode, Cli
         let shown = context.clock.show_with_offset(moment.time_ns);
         context.ui.status(&format!("--at is {shown}"));
     }
-    Err(CliError::Unavailable("restore"))
+    match request {
+        RestoreRequest::List => live::list(context),
+        RestoreRequest::Rollback(id) => live::rollback(&id, args.force, context),
+        RestoreRequest::DiscardOld(id) => live::discard(&id, args.force, context),
+        RestoreRequest::Restore { which, place } => restore(args, which, &place, context),
+    }
+}
+
+fn restore(
+    args: &RestoreArgs,
+    which: Which,
+    place: &Place,
+    context: &Context,
+) -> Result<ExitCode, CliError> {
+    let repo = context.open_repo()?;
+    live::name_unfinished(context)?;
+    let all = repo.snapshots()?;
+    let filter = filter_of(&args.filter);
+    let (listed, address) = match &which {
+        Which::Named(reference) => {
+            let found = context.find_snapshot(&all, &reference.snapshot, &args.filter)?;
+            (found, reference.address.as_ref())
+        }
+        Which::At(moment) => (select(&all, &Wanted::At(moment.time_ns), &filter)?, None),
+    };
+    let shown = context.clock.show_with_offset(listed.snapshot.time_ns);
+    context.ui.status(&format!("snapshot {} of {shown}, host {}", listed.id.short(), listed.snapshot.host));
+    refuse_strange(args, place, &which, listed, &all, context)?;
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
+    let run = RestoreRun { args, context, store, listed };
+    let mut code = ExitCode::Done;
+    let mut did = false;
+    match place {
+        Place::Elsewhere { target, to } => {
+            if let Some(target) = target {
+                did = true;
+                code = folder::restore(&run, target, address, to)?;
+            }
+            for spec in to {
+                did = true;
+                live::restore(&run, spec)?;
+            }
+        }
+        Place::InPlace => {
+            for source in place_in::sources(&listed.snapshot, &args.filter) {
+                did = true;
+                if source.kind == "files" {
+                    code = folder::in_place(&run, source, address)?;
+                } else if address.is_none() {
+                    live::restore(&run, &live::spec_of(source, context)?)?;
+                }
+            }
+        }
+    }
+    if did { Ok(code) } else { Err(CliError::usage("the snapshot holds nothing of what was asked for")) }
+}
+
+/// In place means the host that was saved, unless the user insists.
+fn refuse_strange(
+    args: &RestoreArgs,
+    place: &Place,
+    which: &Which,
+    listed: &Listed,
+    all: &[Listed],
+    context: &Context,
+) -> Result<(), CliError> {
+    if !matches!(place, Place::InPlace) || args.force {
+        return Ok(());
+    }
+    if listed.snapshot.host != context.host() {
+        return Err(CliError::usage(format!("the snapshot is of the host {}", listed.snapshot.host))
+            .hint("--force restores it in place here; --to and --target restore it elsewhere."));
+    }
+    let hosts: BTreeSet<_> = all.iter().map(|listed| &listed.snapshot.host).collect();
+    let is_latest = matches!(which, Which::Named(Reference { snapshot: SnapshotRef::Latest { .. }, .. }));
+    if is_latest && hosts.len() > 1 && args.filter.host.is_empty() {
+        return Err(CliError::usage("latest could be of several hosts").hint("Name one with --host."));
+    }
+    Ok(())
+}
+
+/// What every part of a restore stands on.
+pub(crate) struct RestoreRun<'a> {
+    pub(crate) args: &'a RestoreArgs,
+    pub(crate) context: &'a Context,
+    pub(crate) store: Arc<Store>,
+    pub(crate) listed: &'a Listed,
+}
+
+impl RestoreRun<'_> {
+    /// The capture of one source.
+    pub(crate) fn items(&self, source: &SnapshotSource) -> Result<CapturedItems, CliError> {
+        Ok(CapturedItems::open(&self.store, source, parallel(), &cancel())?)
+    }
 }
 
 /// Decides what is meant, before anything is opened.

@@ -5,6 +5,17 @@ use clap::{ArgGroup, Args};
 use crate::args::FilterArgs;
 use crate::keep::TagList;
 use crate::reference::SnapshotRef;
+use std::collections::BTreeSet;
+
+use keepstone_engine::forget::forget;
+use keepstone_engine::undelete::recommit;
+use serde::Serialize;
+
+use crate::cancel::cancel;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::repository::{WriterState, filter_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,4 +46,55 @@ pub(crate) struct TagArgs {
     pub(crate) remove: Vec<TagList>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+#[derive(Serialize)]
+struct Tagged {
+    original: String,
+    snapshot_id: String,
+    tags: Vec<String>,
+}
+
+/// Changes tags: a snapshot is never rewritten, so that it is committed anew and the old one forgotten.
+pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let repo = context.open_repo()?;
+    let state = WriterState::lock(context.repo_state(&repo)?)?;
+    let all = repo.snapshots()?;
+    let chosen: Vec<_> = if args.snapshots.is_empty() {
+        let filter = filter_of(&args.filter);
+        all.iter().filter(|listed| filter.accepts(&listed.snapshot)).collect()
+    } else {
+        let found = args.snapshots.iter();
+        let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
+        found.collect::<Result<_, _>>()?
+    };
+    for listed in chosen {
+        let tags = changed(args, listed.snapshot.tags.iter().cloned().collect());
+        if tags == listed.snapshot.tags {
+            continue;
+        }
+        let mut snapshot = listed.snapshot.clone();
+        snapshot.tags.clone_from(&tags);
+        let record = context.session_record(&context.host())?;
+        let (id, history) =
+            recommit(&repo, listed.id, snapshot, &record, &state.history()?, &cancel())?;
+        state.remember(&history)?;
+        forget(&repo, &[listed.id], "tags changed", &context.host(), context.clock.now_ns())?;
+        let shown = tags.join(", ");
+        context.ui.line(&format!("snapshot {} is now {}: {shown}", listed.id.short(), id.short()))?;
+        let (original, snapshot_id) = (listed.id.to_string(), id.to_string());
+        context.ui.object("tagged", &Tagged { original, snapshot_id, tags })?;
+    }
+    Ok(ExitCode::Done)
+}
+
+fn changed(args: &TagArgs, mut tags: BTreeSet<String>) -> Vec<String> {
+    if !args.set.is_empty() {
+        tags = args.set.iter().flat_map(|list| list.0.clone()).collect();
+    }
+    tags.extend(args.add.iter().flat_map(|list| list.0.clone()));
+    for tag in args.remove.iter().flat_map(|list| &list.0) {
+        tags.remove(tag);
+    }
+    tags.into_iter().collect()
 }

@@ -3,6 +3,15 @@
 use clap::Args;
 
 use crate::reference::HexPrefix;
+use keepstone_engine::Error;
+use keepstone_engine::undelete::recommit;
+use serde::Serialize;
+
+use crate::cancel::cancel;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::repository::WriterState;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,4 +27,40 @@ pub(crate) struct UndeleteArgs {
     /// The forgotten snapshot: its id or the first digits of it
     #[arg(value_name = "ID", required = true)]
     pub(crate) snapshots: Vec<HexPrefix>,
+}
+
+#[derive(Serialize)]
+struct Undeleted {
+    original: String,
+    snapshot_id: String,
+}
+
+/// Brings snapshots back.
+pub(crate) fn run(args: &UndeleteArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let repo = context.open_repo()?;
+    let state = WriterState::lock(context.repo_state(&repo)?)?;
+    let forgotten = repo.forgotten_snapshots()?;
+    for prefix in &args.snapshots {
+        let mut found = forgotten.iter().filter(|listed| listed.id.matches_prefix(prefix.as_str()));
+        let listed = match (found.next(), found.next()) {
+            (Some(only), None) => only,
+            (None, _) => {
+                let what = format!("no forgotten snapshot begins with {prefix}");
+                return Err(Error::NotFound { what }.into());
+            }
+            _ => {
+                let what = format!("several forgotten snapshots begin with {prefix}");
+                return Err(Error::NotFound { what }.into());
+            }
+        };
+        let record = context.session_record(&context.host())?;
+        let snapshot = listed.snapshot.clone();
+        let (id, history) =
+            recommit(&repo, listed.id, snapshot, &record, &state.history()?, &cancel())?;
+        state.remember(&history)?;
+        context.ui.line(&format!("snapshot {} is back as {}", listed.id.short(), id.short()))?;
+        let (original, snapshot_id) = (listed.id.to_string(), id.to_string());
+        context.ui.object("undeleted", &Undeleted { original, snapshot_id })?;
+    }
+    Ok(ExitCode::Done)
 }

@@ -22,6 +22,11 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// Name of the time zone, if it has one.
+    pub(crate) fn zone_name(&self) -> Option<String> {
+        self.zone.iana_name().map(str::to_owned)
+    }
+
     /// The clock and the time zone of the machine.
     pub(crate) fn of_system() -> Self {
         Self {

@@ -5,7 +5,7 @@
 pub(crate) mod format;
 mod json;
 mod progress;
-mod table;
+pub(crate) mod table;
 
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;

@@ -185,7 +185,16 @@ impl Repo {
         self.ends(true)
     }
 
+    /// Live snapshots whose records open, oldest first: the others are named by `check`.
+    pub fn readable_snapshots(&self) -> Result<Vec<Listed>> {
+        self.list_ends(false, true)
+    }
+
     fn ends(&self, forgotten_ones: bool) -> Result<Vec<Listed>> {
+        self.list_ends(forgotten_ones, false)
+    }
+
+    fn list_ends(&self, forgotten_ones: bool, skip_damaged: bool) -> Result<Vec<Listed>> {
         let ends = self.list(ObjectKind::End)?;
         let forgotten = self.forgotten()?;
         let mut listed = Vec::new();
@@ -202,7 +211,11 @@ impl Repo {
                 Err(Error::Missing { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            if let End::Committed(snapshot) = self.decode_end(&stat.key, &bytes)? {
+            let end = match self.decode_end(&stat.key, &bytes) {
+                Err(Error::Corrupt { .. }) if skip_damaged => continue,
+                end => end?,
+            };
+            if let End::Committed(snapshot) = end {
                 listed.push(Listed {
                     id,
                     snapshot,

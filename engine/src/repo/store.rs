@@ -145,6 +145,27 @@ impl Store {
         self.resolve_at(&state, id, at, offset, len, limits::DELTA_DEPTH_MAX, out)
     }
 
+    /// Checks without reading content that a chunk can be made: its record, its length, and a place for every segment.
+    pub fn check_chunk(&self, id: ChunkId, len: u32) -> Result<()> {
+        let state = self.state();
+        let at = self.find(&state, id)?;
+        let known = self.block(&state, at.block)?.block.chunk_len(at.ordinal);
+        if known != Some(len) {
+            let problem = format!("has {} bytes, its list says {len}", known.unwrap_or(0));
+            return Err(Error::corrupt(format!("chunk {id}"))(FormatError::new("chunk", problem)));
+        }
+        let mut spans = Vec::new();
+        self.resolve_at(&state, id, at, 0, len, limits::DELTA_DEPTH_MAX, &mut spans)?;
+        for span in spans {
+            let mut places = state.index.segment(span.segment);
+            let fits = |place: &BoxRef| span.offset + span.len <= place.header.raw_len;
+            if !places.any(|place| state.is_usable(place.pack) && fits(place)) {
+                return Err(Error::Missing { object: format!("segment {}", span.segment) });
+            }
+        }
+        Ok(())
+    }
+
     /// Appends the plaintext of a chunk, verified against its name.
     pub fn read_chunk(&self, id: ChunkId, len: u32, out: &mut Vec<u8>) -> Result<()> {
         self.read_verified(id, Some(len), out, |root, bytes| root.chunk_id(bytes))

@@ -1,0 +1,324 @@
+//! Restoring into live systems, and what earlier restores have kept or left.
+
+use keepstone_engine::restore::{
+    Journal, JournalEntry, Recovery, discard as discard_old, recover, restore_to,
+    rollback as roll_back, unfinished,
+};
+use keepstone_engine::snapshot::SnapshotSource;
+use keepstone_engine::source::{Phase, Target};
+use serde::{Deserialize, Serialize};
+
+use super::{DatabaseArgs, RestoreRun, TtlChoice};
+use crate::cancel::cancel;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::password::PasswordFrom;
+use crate::reference::HexPrefix;
+use crate::source_name::SourceName;
+use crate::source_spec::{SourceAddress, SourceSpec, parse_address};
+use crate::time::rfc3339;
+use crate::ui::Table;
+use crate::ui::format::{printable, size};
+use crate::ui::table::Align;
+
+/// What makes a target again: as the user gave it, without a secret.
+#[derive(Debug, Serialize, Deserialize)]
+struct TargetRecord {
+    url: String,
+    password_file: Option<std::path::PathBuf>,
+    password_command: Option<String>,
+    databases: Vec<String>,
+    schemas: Vec<String>,
+    tables: Vec<String>,
+    key_pattern: Vec<String>,
+    prefix: Option<String>,
+    ttl: String,
+}
+
+#[derive(Serialize)]
+struct EntryObject<'a> {
+    id: String,
+    time: String,
+    source: &'a str,
+    target: &'a str,
+    phase: Phase,
+    kept: &'a [String],
+}
+
+fn journal(context: &Context) -> Result<Journal, CliError> {
+    Ok(Journal::open(context.state()?.folder("restores")?.path()))
+}
+
+/// The target that a source was captured from: by its name in the configuration, or by its recorded address.
+pub(super) fn spec_of(source: &SnapshotSource, context: &Context) -> Result<SourceSpec, CliError> {
+    let name: SourceName = source
+        .name
+        .parse()
+        .map_err(|error| CliError::usage(format!("source {}: {error}", source.name)))?;
+    if let Ok(spec) = context.settings.config.source(&name) {
+        return Ok(spec);
+    }
+    let (address, password) = parse_address(&source.address).map_err(|error| {
+        error.hint(format!("Say where: --to {}=URL, or [source.{}] in keepstone.toml.", source.name, source.name))
+    })?;
+    Ok(SourceSpec { name, address, password, was_named: true })
+}
+
+/// Restores one source into a live system: plan, ask, stage, validate, switch.
+pub(super) fn restore(run: &RestoreRun<'_>, spec: &SourceSpec) -> Result<(), CliError> {
+    let name = spec.name.to_string();
+    let source = run.listed.snapshot.source(&name).ok_or_else(|| {
+        keepstone_engine::Error::NotFound { what: format!("the snapshot holds no source {name}") }
+    })?;
+    if source.kind != spec.address.scheme().as_str() {
+        return Err(CliError::usage(format!(
+            "source {name} is of kind {}, its target of kind {}",
+            source.kind,
+            spec.address.scheme().as_str()
+        )));
+    }
+    let items = run.items(source)?;
+    let target = run.context.target(spec, &run.args.databases)?;
+    let plan = target.plan(&items).map_err(|error| engine(&name, error))?;
+    show_plan(run, &name, target.as_ref(), &plan)?;
+    if run.args.dry_run {
+        return Ok(());
+    }
+    if !plan.replaces.is_empty() && !run.args.force {
+        let question = format!("Replace {} in {}?", plan.replaces.join(", "), target.address());
+        if !run.context.ui.confirm(&printable(&question))? {
+            return Err(CliError::Refused("nothing was restored".into()));
+        }
+    }
+    let entry = JournalEntry {
+        id: Journal::new_id(),
+        repository: run.store.repo().id(),
+        snapshot: run.listed.id,
+        source: name.clone(),
+        kind: source.kind.clone(),
+        address: target.address(),
+        target: serde_json::to_value(record(spec, &run.args.databases)).unwrap_or_default(),
+        plan,
+        phase: Phase::Staging,
+        time_ns: run.context.clock.now_ns(),
+    };
+    let journal = journal(run.context)?;
+    let progress = run.context.ui.progress();
+    let done = restore_to(&items, target.as_ref(), entry, &journal, &progress, &cancel());
+    drop(progress);
+    let report = done?;
+    let validation = report.validation.unwrap_or_default();
+    for note in &validation.notes {
+        run.context.ui.status(&printable(note));
+    }
+    let expired = match validation.expired {
+        0 => String::new(),
+        expired => format!(", {expired} expired meanwhile"),
+    };
+    let kept = report.entry.plan.keeps.join(", ");
+    run.context.ui.line(&printable(&format!(
+        "{name}: {} records restored to {} and validated{expired}",
+        validation.records, report.entry.address
+    )))?;
+    if kept.is_empty() {
+        // Nothing was replaced: there is nothing to roll back to.
+    } else {
+        let id = report.entry.id.short();
+        run.context.ui.line(&printable(&format!(
+            "kept: {kept}; undo with --rollback {id}, drop with --discard-old {id}"
+        )))?;
+    }
+    run.context.ui.object("restored_live", &object(&report.entry))
+}
+
+fn show_plan(
+    run: &RestoreRun<'_>,
+    name: &str,
+    target: &dyn Target,
+    plan: &keepstone_engine::source::RestorePlan,
+) -> Result<(), CliError> {
+    let ui = &run.context.ui;
+    let say = |line: String| {
+        if run.args.dry_run { ui.line(&printable(&line)) } else { ui.status(&printable(&line)); Ok(()) }
+    };
+    say(format!("{name} to {}, {}", target.address(), size(plan.size_bytes)))?;
+    for (word, things) in
+        [("makes", &plan.creates), ("replaces", &plan.replaces), ("keeps", &plan.keeps)]
+    {
+        for thing in things {
+            say(format!("  {word} {thing}"))?;
+        }
+    }
+    for warning in &plan.warnings {
+        ui.warning(&printable(warning));
+    }
+    if run.args.dry_run { ui.object("restore_plan", plan) } else { Ok(()) }
+}
+
+/// Lists what earlier restores have kept or left.
+pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
+    let (entries, unreadable) = journal(context)?.list()?;
+    let columns = ["ID", "Time", "Source", "Target", "State", "Keeps"];
+    let mut table = Table::new(&columns.map(|name| (name, Align::Left)));
+    for entry in &entries {
+        let phase = match entry.phase {
+            Phase::Switched => "done",
+            _ => "UNFINISHED",
+        };
+        table.row([
+            entry.id.short(),
+            context.clock.show(entry.time_ns),
+            entry.source.clone(),
+            entry.address.clone(),
+            phase.into(),
+            entry.plan.keeps.join(", "),
+        ]);
+        context.ui.object("restore", &object(entry))?;
+    }
+    for problem in unreadable {
+        context.ui.warning(&printable(&problem));
+    }
+    if entries.is_empty() {
+        context.ui.status("no earlier restore has kept or left anything");
+        return Ok(ExitCode::Done);
+    }
+    context.ui.table(table)?;
+    Ok(ExitCode::Done)
+}
+
+/// Names restores that were killed before their end.
+pub(super) fn name_unfinished(context: &Context) -> Result<(), CliError> {
+    let (entries, _) = journal(context)?.list()?;
+    for entry in unfinished(&entries) {
+        let id = entry.id.short();
+        context.ui.warning(&printable(&format!(
+            "a restore of {} to {} was cut off; undo it with keepstone restore --rollback {id}",
+            entry.source, entry.address
+        )));
+    }
+    Ok(())
+}
+
+/// Brings back what a restore had replaced, or undoes one that was cut off.
+pub(super) fn rollback(id: &HexPrefix, force: bool, context: &Context) -> Result<ExitCode, CliError> {
+    let (journal, entry, target) = find(id, context)?;
+    if entry.phase == Phase::Switched {
+        let question = format!("Bring back {} in {}?", entry.plan.keeps.join(", "), entry.address);
+        confirm(&question, force, context)?;
+        roll_back(target.as_ref(), &entry, &journal)?;
+    } else {
+        recover(target.as_ref(), &entry, &journal, Recovery::Undo)?;
+    }
+    context.ui.line(&printable(&format!("{} is as it was before", entry.address)))?;
+    Ok(ExitCode::Done)
+}
+
+/// Drops what a restore had replaced.
+pub(super) fn discard(id: &HexPrefix, force: bool, context: &Context) -> Result<ExitCode, CliError> {
+    let (journal, entry, target) = find(id, context)?;
+    let question = format!("Remove {} for ever?", entry.plan.keeps.join(", "));
+    confirm(&question, force, context)?;
+    discard_old(target.as_ref(), &entry, &journal)?;
+    context.ui.line(&printable(&format!("{} removed", entry.plan.keeps.join(", "))))?;
+    Ok(ExitCode::Done)
+}
+
+fn confirm(question: &str, force: bool, context: &Context) -> Result<(), CliError> {
+    if force || context.ui.confirm(&printable(question))? {
+        Ok(())
+    } else {
+        Err(CliError::Refused("nothing was changed".into()))
+    }
+}
+
+fn find(
+    id: &HexPrefix,
+    context: &Context,
+) -> Result<(Journal, JournalEntry, Box<dyn Target>), CliError> {
+    let journal = journal(context)?;
+    let (entries, _) = journal.list()?;
+    let mut found = entries.into_iter().filter(|entry| entry.id.to_string().starts_with(id.as_str()));
+    let entry = match (found.next(), found.next()) {
+        (Some(only), None) => only,
+        (None, _) => return Err(not_found(format!("no earlier restore begins with {id}"))),
+        _ => return Err(not_found(format!("several earlier restores begin with {id}"))),
+    };
+    let record: TargetRecord = serde_json::from_value(entry.target.clone())
+        .map_err(|error| not_found(format!("the journal of restore {} is damaged: {error}", entry.id)))?;
+    let (address, password) = parse_address(&record.url)?;
+    let name = entry.source.parse().map_err(|_| not_found("the journal names no source".into()))?;
+    let password = record
+        .password_file
+        .clone()
+        .map(PasswordFrom::File)
+        .or_else(|| record.password_command.clone().map(PasswordFrom::Command))
+        .or(password);
+    let spec = SourceSpec { name, address, password, was_named: true };
+    let target = context.target(&spec, &record.options())?;
+    Ok((journal, entry, target))
+}
+
+fn not_found(what: String) -> CliError {
+    keepstone_engine::Error::NotFound { what }.into()
+}
+
+fn engine(name: &str, error: keepstone_engine::source::SourceError) -> CliError {
+    keepstone_engine::restore::source_failed(name, error).into()
+}
+
+fn record(spec: &SourceSpec, args: &DatabaseArgs) -> TargetRecord {
+    let url = match &spec.address {
+        SourceAddress::Url(_, url) => url.clone(),
+        SourceAddress::Files(_) => String::new(),
+    };
+    let (password_file, password_command) = match &spec.password {
+        Some(PasswordFrom::File(path)) => (Some(path.clone()), None),
+        Some(PasswordFrom::Command(command)) => (None, Some(command.clone())),
+        _ => (None, None),
+    };
+    TargetRecord {
+        url,
+        password_file,
+        password_command,
+        databases: args.database.clone(),
+        schemas: args.schema.clone(),
+        tables: args.table.clone(),
+        key_pattern: args.key_pattern.clone(),
+        prefix: args.prefix.clone(),
+        ttl: match args.ttl {
+            TtlChoice::Keep => "keep",
+            TtlChoice::Shift => "shift",
+            TtlChoice::Drop => "drop",
+        }
+        .into(),
+    }
+}
+
+impl TargetRecord {
+    fn options(&self) -> DatabaseArgs {
+        DatabaseArgs {
+            database: self.databases.clone(),
+            schema: self.schemas.clone(),
+            table: self.tables.clone(),
+            key_pattern: self.key_pattern.clone(),
+            prefix: self.prefix.clone(),
+            ttl: match self.ttl.as_str() {
+                "shift" => TtlChoice::Shift,
+                "drop" => TtlChoice::Drop,
+                _ => TtlChoice::Keep,
+            },
+        }
+    }
+}
+
+fn object(entry: &JournalEntry) -> EntryObject<'_> {
+    EntryObject {
+        id: entry.id.to_string(),
+        time: rfc3339(entry.time_ns),
+        source: &entry.source,
+        target: &entry.address,
+        phase: entry.phase,
+        kept: &entry.plan.keeps,
+    }
+}

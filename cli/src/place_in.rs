@@ -1,0 +1,71 @@
+//! Which source of a snapshot an address means, and which path in it.
+
+use keepstone_engine::path::RepoPath;
+use keepstone_engine::snapshot::{Snapshot, SnapshotSource};
+
+use crate::args::FilterArgs;
+use crate::error::CliError;
+use crate::reference::Address;
+
+/// A place in a snapshot.
+#[derive(Debug, Clone)]
+pub(crate) struct InSnapshot<'a> {
+    /// The source.
+    pub(crate) source: &'a SnapshotSource,
+    /// The path in it; the root for all of it.
+    pub(crate) path: RepoPath,
+}
+
+/// The sources of a snapshot that were captured and that the filter names.
+pub(crate) fn sources<'a>(
+    snapshot: &'a Snapshot,
+    filter: &FilterArgs,
+) -> Vec<&'a SnapshotSource> {
+    let named = |name: &str| {
+        filter.source.is_empty() || filter.source.iter().any(|wanted| wanted.to_string() == name)
+    };
+    let captured = snapshot.sources.iter().filter(|source| source.root.is_some());
+    captured.filter(|source| named(&source.name)).collect()
+}
+
+/// Resolves addresses; without any, every source as a whole.
+pub(crate) fn places<'a, 'b>(
+    snapshot: &'a Snapshot,
+    addresses: impl Iterator<Item = &'b Address>,
+    filter: &FilterArgs,
+) -> Result<Vec<InSnapshot<'a>>, CliError> {
+    let sources = sources(snapshot, filter);
+    let mut places = Vec::new();
+    let mut none = true;
+    for address in addresses {
+        none = false;
+        let (wanted, path) = match address {
+            Address::File(path) => (None, path.clone()),
+            Address::InSource { source, path } => (Some(source.to_string()), path.clone()),
+        };
+        let fits = |source: &&&SnapshotSource| match &wanted {
+            None => source.kind == "files",
+            Some(name) => source.name == *name,
+        };
+        let before = places.len();
+        let fitting = sources.iter().filter(fits);
+        places.extend(fitting.map(|source| InSnapshot { source, path: path.clone() }));
+        if places.len() == before {
+            let what = match wanted {
+                Some(name) => format!("the snapshot holds no source {name}"),
+                None => "the snapshot holds no files".into(),
+            };
+            return Err(keepstone_engine::Error::NotFound { what }.into());
+        }
+    }
+    if none {
+        let whole = |source: &&'a SnapshotSource| InSnapshot { source, path: RepoPath::root() };
+        places = sources.iter().map(whole).collect();
+    }
+    Ok(places)
+}
+
+/// The address of something in a snapshot, as a user would type it behind the colon.
+pub(crate) fn show(source: &str, path: &RepoPath) -> String {
+    if source == "files" { format!("/{path}") } else { format!("{source}/{path}") }
+}

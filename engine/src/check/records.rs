@@ -1,0 +1,81 @@
+//! Config, key slots and small records: each opens, and copies agree.
+
+use super::{CheckReport, Consequence, damage};
+use crate::backend::{ObjectKey, ObjectKind};
+use crate::crypto::format::decode_slot;
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+use crate::repo::format as config_format;
+use crate::session::{ForgottenRecord, SettledRecord, TombstoneRecord};
+
+pub(super) fn check(repo: &Repo, report: &mut CheckReport) -> Result<()> {
+    check_config(repo, report)?;
+    check_slots(repo, report)?;
+    for kind in [
+        ObjectKind::End,
+        ObjectKind::Forgotten,
+        ObjectKind::Session,
+        ObjectKind::Tombstone,
+        ObjectKind::Settled,
+    ] {
+        for stat in repo.list(kind)? {
+            let opened = match stat.key {
+                ObjectKey::End(id) => repo.end(id).map(drop),
+                ObjectKey::Session(id) => repo.session(id).map(drop),
+                ObjectKey::Forgotten(_) => repo.read_small::<ForgottenRecord>(&stat.key).map(drop),
+                ObjectKey::Tombstone(_) => repo.read_small::<TombstoneRecord>(&stat.key).map(drop),
+                _ => repo.read_small::<SettledRecord>(&stat.key).map(drop),
+            };
+            match opened {
+                Ok(()) | Err(Error::Missing { .. }) => {}
+                Err(error) => {
+                    let consequence = match stat.key {
+                        ObjectKey::End(id) => {
+                            Consequence::Snapshots(vec![(id.short(), "the whole snapshot".into())])
+                        }
+                        _ => Consequence::Nothing,
+                    };
+                    report.add(stat.key.to_string(), damage(error)?, consequence);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_config(repo: &Repo, report: &mut CheckReport) -> Result<()> {
+    let expected = config_format::encode(repo.config());
+    for copy in [false, true] {
+        let key = ObjectKey::config(copy);
+        let what = match repo.get(&key) {
+            Ok(bytes) if bytes == expected => continue,
+            Ok(_) => "is not what the key slots authenticate".into(),
+            Err(error) => damage(error)?,
+        };
+        // The repository was opened: the other copy is good.
+        report.add(key.to_string(), what, Consequence::Healed);
+    }
+    Ok(())
+}
+
+fn check_slots(repo: &Repo, report: &mut CheckReport) -> Result<()> {
+    let listed = repo.list(ObjectKind::Key)?;
+    for stat in &listed {
+        let ObjectKey::Key { slot, copy } = stat.key else { continue };
+        let twin = ObjectKey::key(slot, !copy);
+        if !listed.iter().any(|other| other.key == twin) {
+            report.add(twin.to_string(), "is missing", Consequence::Healed);
+        }
+        match repo.get(&stat.key) {
+            Ok(bytes) => {
+                if let Err(error) = decode_slot(&bytes) {
+                    report.add(stat.key.to_string(), error.to_string(), Consequence::Healed);
+                } else if repo.get(&twin).is_ok_and(|other| other != bytes) {
+                    report.add(stat.key.to_string(), "differs from its copy", Consequence::Healed);
+                }
+            }
+            Err(error) => report.add(stat.key.to_string(), damage(error)?, Consequence::Healed),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Snapshots: everything that each stands on is there, decodes, and adds up. What is damaged is counted against every
+//! snapshot that stands on it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{CheckReport, Consequence, damage};
+use crate::backup::Cancel;
+use crate::error::Result;
+use crate::id::ChunkId;
+use crate::limits;
+use crate::path::RepoPath;
+use crate::progress::{Event, Observer};
+use crate::repo::{Repo, Store, Usable};
+use crate::snapshot::select::Listed;
+use crate::tree::{Body, ChunkList, Entry, Node};
+
+/// Checks every live snapshot. With `read`, every chunk is made and compared with its name.
+pub(super) fn check(
+    repo: &Repo,
+    read: bool,
+    report: &mut CheckReport,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<()> {
+    let store = Store::load(repo, &Usable::Except(std::collections::BTreeSet::new()), true)?;
+    let snapshots = live(repo)?;
+    observer.event(Event::Total { bytes: 0, items: snapshots.len() as u64 });
+    let mut walk =
+        Walk { store, read, cancel, good: HashSet::new(), bad: HashMap::new(), hits: BTreeMap::new() };
+    for listed in &snapshots {
+        walk.snapshot(listed)?;
+        report.snapshots += 1;
+        observer.event(Event::ItemFinished);
+    }
+    report.chunks = (walk.good.len() + walk.bad.len()) as u64;
+    for (id, hit) in walk.hits {
+        let what = walk.bad.remove(&id).unwrap_or_default();
+        report.add(format!("chunk {id}"), what, Consequence::Snapshots(hit));
+    }
+    Ok(())
+}
+
+/// Live snapshots that can be read; the records have been looked at before.
+fn live(repo: &Repo) -> Result<Vec<Listed>> {
+    repo.readable_snapshots()
+}
+
+struct Walk<'a> {
+    store: Store,
+    read: bool,
+    cancel: &'a Cancel,
+    good: HashSet<ChunkId>,
+    bad: HashMap<ChunkId, String>,
+    hits: BTreeMap<ChunkId, Vec<(String, String)>>,
+}
+
+/// Where the walk stands, for people.
+struct At<'a> {
+    snapshot: &'a str,
+    path: RepoPath,
+    source: &'a str,
+}
+
+impl Walk<'_> {
+    fn snapshot(&mut self, listed: &Listed) -> Result<()> {
+        let name = listed.id.short();
+        for source in &listed.snapshot.sources {
+            let at = At { snapshot: &name, path: RepoPath::root(), source: &source.name };
+            if let Some(details) = source.details {
+                self.leaf(details, None, &at)?;
+            }
+            if let Some(root) = source.root {
+                self.node(root, &at, limits::FOLDER_DEPTH_MAX)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything below is good. Good nodes are looked at once; bad ones count against each snapshot.
+    fn node(&mut self, id: ChunkId, at: &At<'_>, depth: usize) -> Result<bool> {
+        if self.good.contains(&id) {
+            return Ok(true);
+        }
+        self.cancel.check()?;
+        let node = match self.store.read_node(id) {
+            Ok(node) if depth > 0 => node,
+            Ok(_) => {
+                self.hit(id, "nodes are nested too deep".into(), at);
+                return Ok(false);
+            }
+            Err(error) => {
+                let what = damage(error)?;
+                self.hit(id, what, at);
+                return Ok(false);
+            }
+        };
+        let mut good = true;
+        match node {
+            Node::FolderIndex { children, .. } => {
+                for child in children {
+                    good &= self.node(child, at, depth - 1)?;
+                }
+            }
+            Node::List { level, entries } => {
+                for entry in entries {
+                    good &= if level == 0 {
+                        self.leaf(entry.id, Some(u32::try_from(entry.len).unwrap_or(u32::MAX)), at)?
+                    } else {
+                        self.node(entry.id, at, depth - 1)?
+                    };
+                }
+            }
+            Node::Folder(entries) => {
+                for entry in entries {
+                    good &= self.entry(&entry, id, at, depth)?;
+                }
+            }
+        }
+        if good {
+            self.good.insert(id);
+        }
+        Ok(good)
+    }
+
+    fn entry(&mut self, entry: &Entry, folder: ChunkId, at: &At<'_>, depth: usize) -> Result<bool> {
+        let Ok(path) = at.path.join(&entry.name) else {
+            self.hit(folder, "holds a name that is no name".into(), at);
+            return Ok(false);
+        };
+        let below = At { path, ..*at };
+        match &entry.body {
+            Body::Dir(root) => self.node(*root, &below, depth - 1),
+            Body::Other(_) => Ok(true),
+            Body::File(content) => match &content.chunks {
+                ChunkList::Inline(chunks) => {
+                    let mut good = true;
+                    for (id, len) in chunks {
+                        good &= self.leaf(*id, Some(*len), &below)?;
+                    }
+                    Ok(good)
+                }
+                ChunkList::Node(root) => {
+                    let good = self.node(*root, &below, depth - 1)?;
+                    if good && let Err(error) = self.store.chunks(content) {
+                        let what = damage(error)?;
+                        self.hit(*root, what, &below);
+                        return Ok(false);
+                    }
+                    Ok(good)
+                }
+            },
+        }
+    }
+
+    /// A chunk (with its length), or details (without).
+    fn leaf(&mut self, id: ChunkId, len: Option<u32>, at: &At<'_>) -> Result<bool> {
+        if self.good.contains(&id) {
+            return Ok(true);
+        }
+        let checked = if self.bad.contains_key(&id) { Ok(()) } else { self.check_leaf(id, len) };
+        match checked {
+            Ok(()) if !self.bad.contains_key(&id) => {
+                self.good.insert(id);
+                Ok(true)
+            }
+            Ok(()) => {
+                self.hit(id, String::new(), at);
+                Ok(false)
+            }
+            Err(error) => {
+                let what = damage(error)?;
+                self.hit(id, what, at);
+                Ok(false)
+            }
+        }
+    }
+
+    fn check_leaf(&self, id: ChunkId, len: Option<u32>) -> Result<()> {
+        let Some(len) = len else { return self.store.read_node_bytes(id).map(drop) };
+        if self.read {
+            let mut bytes = Vec::new();
+            return self.store.read_chunk(id, len, &mut bytes);
+        }
+        self.store.check_chunk(id, len)
+    }
+
+    fn hit(&mut self, id: ChunkId, what: String, at: &At<'_>) {
+        self.bad.entry(id).or_insert(what);
+        let hits = self.hits.entry(id).or_default();
+        if !hits.iter().any(|(snapshot, _)| snapshot == at.snapshot) {
+            hits.push((at.snapshot.into(), format!("{}/{}", at.source, at.path)));
+        }
+    }
+}
