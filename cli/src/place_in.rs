@@ -17,14 +17,18 @@ pub(crate) struct InSnapshot<'a> {
 }
 
 /// The sources of a snapshot that were captured and that the filter names.
-pub(crate) fn sources<'a>(
-    snapshot: &'a Snapshot,
-    filter: &FilterArgs,
-) -> Vec<&'a SnapshotSource> {
+pub(crate) fn sources<'a>(snapshot: &'a Snapshot, filter: &FilterArgs) -> Vec<&'a SnapshotSource> {
     let named = |name: &str| {
-        filter.source.is_empty() || filter.source.iter().any(|wanted| wanted.to_string() == name)
+        filter.source.is_empty()
+            || filter
+                .source
+                .iter()
+                .any(|wanted| wanted.to_string() == name)
     };
-    let captured = snapshot.sources.iter().filter(|source| source.root.is_some());
+    let captured = snapshot
+        .sources
+        .iter()
+        .filter(|source| source.root.is_some());
     captured.filter(|source| named(&source.name)).collect()
 }
 
@@ -49,7 +53,10 @@ pub(crate) fn places<'a, 'b>(
         };
         let before = places.len();
         let fitting = sources.iter().filter(fits);
-        places.extend(fitting.map(|source| InSnapshot { source, path: path.clone() }));
+        places.extend(fitting.map(|source| InSnapshot {
+            source,
+            path: path.clone(),
+        }));
         if places.len() == before {
             let what = match wanted {
                 Some(name) => format!("the snapshot holds no source {name}"),
@@ -59,7 +66,10 @@ pub(crate) fn places<'a, 'b>(
         }
     }
     if none {
-        let whole = |source: &&'a SnapshotSource| InSnapshot { source, path: RepoPath::root() };
+        let whole = |source: &&'a SnapshotSource| InSnapshot {
+            source,
+            path: RepoPath::root(),
+        };
         places = sources.iter().map(whole).collect();
     }
     Ok(places)
@@ -67,5 +77,9 @@ pub(crate) fn places<'a, 'b>(
 
 /// The address of something in a snapshot, as a user would type it behind the colon.
 pub(crate) fn show(source: &str, path: &RepoPath) -> String {
-    if source == "files" { format!("/{path}") } else { format!("{source}/{path}") }
+    if source == "files" {
+        format!("/{path}")
+    } else {
+        format!("{source}/{path}")
+    }
 }

@@ -40,7 +40,9 @@ impl Source for StdinSource {
     }
 
     fn open<'a>(&'a self) -> Result<Box<dyn Opened + 'a>, SourceError> {
-        Ok(Box::new(OpenedStdin { path: self.path.clone() }))
+        Ok(Box::new(OpenedStdin {
+            path: self.path.clone(),
+        }))
     }
 }
 
@@ -57,7 +59,10 @@ impl Opened for OpenedStdin {
         sink.begin(StreamSpec {
             path: self.path.clone(),
             profile: Profile::Bytes,
-            meta: Meta { mode: 0o600, ..Meta::default() },
+            meta: Meta {
+                mode: 0o600,
+                ..Meta::default()
+            },
             size_hint_bytes: None,
         })?;
         let mut buffer = vec![0; 1024 * 1024];

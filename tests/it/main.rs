@@ -4,6 +4,7 @@ mod backend;
 mod command;
 mod files;
 mod fuzz;
+mod lifecycle;
 mod postgres;
 mod redis;
 mod sqlite;

@@ -171,7 +171,10 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
     let runs: Vec<_> = names
         .into_iter()
         .zip(&sources)
-        .map(|(name, source)| SourceRun { name, source: source.as_ref() })
+        .map(|(name, source)| SourceRun {
+            name,
+            source: source.as_ref(),
+        })
         .collect();
     let progress = context.ui.progress();
     let clock = || context.clock.now_ns();
@@ -183,7 +186,11 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
     }
     tell_backup(&report, &parents, args.dry_run, context)?;
     let failed = report.snapshot.is_partial();
-    let skipped = report.snapshot.sources.iter().any(|source| source.counts.skipped > 0);
+    let skipped = report
+        .snapshot
+        .sources
+        .iter()
+        .any(|source| source.counts.skipped > 0);
     Ok(match (failed, skipped) {
         (true, _) => ExitCode::SourceFailed,
         (false, true) => ExitCode::Incomplete,
@@ -202,7 +209,11 @@ fn options(
         user: context.user(),
         zone: context.clock.zone_name(),
         description: args.description.clone().unwrap_or_default(),
-        label: args.kind.as_ref().map(ToString::to_string).unwrap_or_default(),
+        label: args
+            .kind
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         tags: request.tags.iter().cloned().collect(),
         set: args.set.as_ref().map(ToString::to_string),
         partial: args.partial,
@@ -237,7 +248,9 @@ fn open_sources(
             let source: Box<dyn Source> = if command.is_empty() {
                 Box::new(StdinSource::new(name)?)
             } else {
-                let words = command.iter().map(|word| word.to_string_lossy().into_owned());
+                let words = command
+                    .iter()
+                    .map(|word| word.to_string_lossy().into_owned());
                 let settings = CommandSettings::new(CommandLine::Argv(words.collect()))?;
                 Box::new(CommandSource::new(settings))
             };

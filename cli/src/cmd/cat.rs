@@ -72,25 +72,40 @@ pub(crate) fn run(args: &CatArgs, context: &Context) -> Result<ExitCode, CliErro
         }
         ObjectKind::Session => {
             let stat = find(&repo, BackendKind::Session, prefix)?;
-            let ObjectKey::Session(id) = stat.key else { return Err(absent(prefix)) };
+            let ObjectKey::Session(id) = stat.key else {
+                return Err(absent(prefix));
+            };
             pretty(&repo.session(id)?)
         }
         ObjectKind::Index => {
             let stat = find(&repo, BackendKind::Index, prefix)?;
-            let packs = keepstone_engine::index::format::open(repo.root(), repo.id(), &repo.get(&stat.key)?)
-                .map_err(|source| Error::Corrupt { object: stat.key.to_string(), source })?;
-            let names = packs.iter().map(|pack| (pack.name.to_string(), pack.size_bytes));
+            let packs = keepstone_engine::index::format::open(
+                repo.root(),
+                repo.id(),
+                &repo.get(&stat.key)?,
+            )
+            .map_err(|source| Error::Corrupt {
+                object: stat.key.to_string(),
+                source,
+            })?;
+            let names = packs
+                .iter()
+                .map(|pack| (pack.name.to_string(), pack.size_bytes));
             pretty(&names.collect::<std::collections::BTreeMap<_, _>>())
         }
         ObjectKind::Pack => {
             let stat = find(&repo, BackendKind::Pack, prefix)?;
-            let ObjectKey::Pack(name) = stat.key else { return Err(absent(prefix)) };
+            let ObjectKey::Pack(name) = stat.key else {
+                return Err(absent(prefix));
+            };
             let pack = read_footer(&repo, name, stat.size_bytes)?;
             format!("{:#?}\n", pack.footer)
         }
         ObjectKind::Key => {
             let slots = keepstone_engine::repo::keys::slots(repo.backend().as_ref())?;
-            let mut found = slots.iter().filter(|(id, _)| id.to_string().starts_with(prefix));
+            let mut found = slots
+                .iter()
+                .filter(|(id, _)| id.to_string().starts_with(prefix));
             let (_, slot) = found.next().ok_or_else(|| absent(prefix))?;
             format!("{:#?}\n", slot.info())
         }
@@ -113,7 +128,9 @@ fn cat_chunk(
     });
     let id: ChunkId = found.ok_or_else(|| absent(prefix))?;
     if args.kind == ObjectKind::Node {
-        context.ui.bytes(format!("{:#?}\n", store.read_node(id)?).as_bytes())?;
+        context
+            .ui
+            .bytes(format!("{:#?}\n", store.read_node(id)?).as_bytes())?;
     } else {
         let (_, record) = store.record(id)?;
         let mut bytes = Vec::new();
@@ -129,7 +146,11 @@ fn find(repo: &Repo, kind: BackendKind, prefix: &str) -> Result<ObjectStat, CliE
     let mut found = listed.into_iter().filter(|stat| {
         let path = stat.key.path();
         let name = path.rsplit('/').next().unwrap_or_default();
-        name.starts_with(prefix) || name.split('.').nth(1).is_some_and(|part| part.starts_with(prefix))
+        name.starts_with(prefix)
+            || name
+                .split('.')
+                .nth(1)
+                .is_some_and(|part| part.starts_with(prefix))
     });
     let first = found.next().ok_or_else(|| absent(prefix))?;
     if found.next().is_some() {
@@ -140,7 +161,10 @@ fn find(repo: &Repo, kind: BackendKind, prefix: &str) -> Result<ObjectStat, CliE
 }
 
 fn absent(prefix: &str) -> CliError {
-    Error::NotFound { what: format!("no such object begins with {prefix}") }.into()
+    Error::NotFound {
+        what: format!("no such object begins with {prefix}"),
+    }
+    .into()
 }
 
 fn pretty<T: serde::Serialize>(value: &T) -> String {

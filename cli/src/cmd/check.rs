@@ -123,7 +123,14 @@ fn tell(report: &CheckReport, context: &Context) -> Result<ExitCode, CliError> {
             _ => vec![],
         };
         let (object, what) = (problem.object.as_str(), problem.what.as_str());
-        ui.object("problem", &ProblemObject { object, what, snapshots })?;
+        ui.object(
+            "problem",
+            &ProblemObject {
+                object,
+                what,
+                snapshots,
+            },
+        )?;
     }
     let object = Checked {
         problems: report.problems.len(),
@@ -143,7 +150,10 @@ fn tell(report: &CheckReport, context: &Context) -> Result<ExitCode, CliError> {
         ui.line(&format!("{looked}: no problems"))?;
         return Ok(ExitCode::Done);
     }
-    ui.line(&format!("{looked}: {}", count(report.problems.len() as u64, "problem")))?;
+    ui.line(&format!(
+        "{looked}: {}",
+        count(report.problems.len() as u64, "problem")
+    ))?;
     Ok(ExitCode::Damage)
 }
 

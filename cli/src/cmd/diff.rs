@@ -76,21 +76,34 @@ struct Comparing<'a> {
 pub(crate) fn run(args: &DiffArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let all = repo.snapshots()?;
-    let filter = FilterArgs { source: args.source.clone(), ..FilterArgs::default() };
+    let filter = FilterArgs {
+        source: args.source.clone(),
+        ..FilterArgs::default()
+    };
     let before = context.find_snapshot(&all, &args.from.snapshot, &filter)?;
     let after = context.find_snapshot(&all, &args.to.snapshot, &filter)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
-    let mut comparing = Comparing { store, args, context, totals: Totals::default() };
+    let mut comparing = Comparing {
+        store,
+        args,
+        context,
+        totals: Totals::default(),
+    };
     let lefts = at(before, &args.from, &filter)?;
     let rights = at(after, &args.to, &filter)?;
     for left in &lefts {
-        let right = rights.iter().find(|right| right.source.name == left.source.name);
+        let right = rights
+            .iter()
+            .find(|right| right.source.name == left.source.name);
         let before = comparing.folder(left)?;
         let after = right.map_or(Ok(vec![]), |right| comparing.folder(right))?;
         comparing.compare(left.source, &left.path, &before, &after)?;
     }
     for right in &rights {
-        if !lefts.iter().any(|left| left.source.name == right.source.name) {
+        if !lefts
+            .iter()
+            .any(|left| left.source.name == right.source.name)
+        {
             let after = comparing.folder(right)?;
             comparing.compare(right.source, &right.path, &[], &after)?;
         }
@@ -118,14 +131,22 @@ fn at<'a>(
 
 impl Comparing<'_> {
     fn folder(&self, place: &InSnapshot<'_>) -> Result<Vec<Entry>, CliError> {
-        let Some(root) = place.source.root else { return Ok(vec![]) };
+        let Some(root) = place.source.root else {
+            return Ok(vec![]);
+        };
         if place.path.is_root() {
             return Ok(self.store.folder(root)?);
         }
         match self.store.lookup(root, &place.path)? {
-            Some(Entry { body: Body::Dir(below), .. }) => Ok(self.store.folder(below)?),
+            Some(Entry {
+                body: Body::Dir(below),
+                ..
+            }) => Ok(self.store.folder(below)?),
             Some(entry) => Ok(vec![entry]),
-            None => Err(Error::NotFound { what: format!("there is no {}", place.path) }.into()),
+            None => Err(Error::NotFound {
+                what: format!("there is no {}", place.path),
+            }
+            .into()),
         }
     }
 
@@ -148,15 +169,20 @@ impl Comparing<'_> {
                 Change::MetadataOnly(_, new) => ('U', new, None),
                 Change::Folder(old, new) => (' ', new, Some((old, new))),
             };
-            let at = path.join(&entry.name).map_err(|error| CliError::usage(error.to_string()))?;
+            let at = path
+                .join(&entry.name)
+                .map_err(|error| CliError::usage(error.to_string()))?;
             self.say(source, mark, &at, entry)?;
             if let Some((old, new)) = below {
                 let (before, after) = (self.below(old)?, self.below(new)?);
                 self.compare(source, &at, &before, &after)?;
             } else if let (Body::Dir(_), '+' | '-') = (&entry.body, mark) {
                 let below = self.below(entry)?;
-                let (before, after): (&[Entry], &[Entry]) =
-                    if mark == '+' { (&[], &below) } else { (&below, &[]) };
+                let (before, after): (&[Entry], &[Entry]) = if mark == '+' {
+                    (&[], &below)
+                } else {
+                    (&below, &[])
+                };
                 self.compare(source, &at, before, after)?;
             }
         }
@@ -179,10 +205,14 @@ impl Comparing<'_> {
     ) -> Result<(), CliError> {
         let bytes = entry.content().map_or(0, |content| content.size_bytes);
         match mark {
-            '+' => (self.totals.added, self.totals.added_bytes) =
-                (self.totals.added + 1, self.totals.added_bytes + bytes),
-            '-' => (self.totals.removed, self.totals.removed_bytes) =
-                (self.totals.removed + 1, self.totals.removed_bytes + bytes),
+            '+' => {
+                (self.totals.added, self.totals.added_bytes) =
+                    (self.totals.added + 1, self.totals.added_bytes + bytes)
+            }
+            '-' => {
+                (self.totals.removed, self.totals.removed_bytes) =
+                    (self.totals.removed + 1, self.totals.removed_bytes + bytes)
+            }
             'M' | 'T' => self.totals.modified += 1,
             'U' => self.totals.metadata += 1,
             _ => return Ok(()),
@@ -191,7 +221,15 @@ impl Comparing<'_> {
             return Ok(());
         }
         let shown = show(&source.name, path);
-        self.context.ui.line(&printable(&format!("{mark} {shown}")))?;
-        self.context.ui.object("change", &ChangeObject { change: mark, path: shown })
+        self.context
+            .ui
+            .line(&printable(&format!("{mark} {shown}")))?;
+        self.context.ui.object(
+            "change",
+            &ChangeObject {
+                change: mark,
+                path: shown,
+            },
+        )
     }
 }

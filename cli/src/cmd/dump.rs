@@ -68,7 +68,10 @@ pub(crate) fn run(args: &DumpArgs, context: &Context) -> Result<ExitCode, CliErr
     };
     if place.path.is_root() {
         let export = export(&place.source.kind).ok_or_else(|| {
-            CliError::usage(format!("source {} holds files: name one of them", place.source.name))
+            CliError::usage(format!(
+                "source {} holds files: name one of them",
+                place.source.name
+            ))
         })?;
         export_to_writer(&place.source.name, &items, export.as_ref(), out.as_mut())?;
     } else {
@@ -91,5 +94,9 @@ fn create(path: &std::path::Path) -> Result<std::fs::File, CliError> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .map_err(|source| CliError::File { act: "make", path: path.into(), source })
+        .map_err(|source| CliError::File {
+            act: "make",
+            path: path.into(),
+            source,
+        })
 }

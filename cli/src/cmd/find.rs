@@ -59,7 +59,9 @@ pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliErr
     let all = repo.snapshots()?;
     let chosen: Vec<_> = if args.snapshot.is_empty() {
         let filter = filter_of(&args.filter);
-        all.iter().filter(|listed| filter.accepts(&listed.snapshot)).collect()
+        all.iter()
+            .filter(|listed| filter.accepts(&listed.snapshot))
+            .collect()
     } else {
         let found = args.snapshot.iter();
         let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
@@ -87,7 +89,15 @@ pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliErr
                 };
                 context.ui.line(&printable(&line))?;
                 let (snapshot_id, source) = (listed.id.to_string(), source.name.clone());
-                context.ui.object("match", &Match { snapshot_id, source, path, size: bytes })?;
+                context.ui.object(
+                    "match",
+                    &Match {
+                        snapshot_id,
+                        source,
+                        path,
+                        size: bytes,
+                    },
+                )?;
             }
         }
     }
@@ -97,8 +107,11 @@ pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliErr
 fn patterns(args: &FindArgs) -> Result<GlobSet, CliError> {
     let mut set = GlobSetBuilder::new();
     for pattern in &args.patterns {
-        let glob = GlobBuilder::new(pattern).case_insensitive(args.ignore_case).build();
+        let glob = GlobBuilder::new(pattern)
+            .case_insensitive(args.ignore_case)
+            .build();
         set.add(glob.map_err(|error| CliError::usage(format!("{pattern}: {error}")))?);
     }
-    set.build().map_err(|error| CliError::usage(error.to_string()))
+    set.build()
+        .map_err(|error| CliError::usage(error.to_string()))
 }

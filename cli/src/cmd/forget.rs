@@ -3,7 +3,7 @@
 use clap::Args;
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
-use keepstone_engine::retention::{self, Grouping, Outcome, Policy, SnapshotFacts};
+use keepstone_engine::retention::{self, Grouping, Outcome, Period, Policy, Reason, SnapshotFacts};
 use keepstone_engine::snapshot::select::Listed;
 use serde::Serialize;
 
@@ -91,22 +91,44 @@ pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliE
     let all = repo.snapshots()?;
     let decisions = decide_all(&request, args, &all, context)?;
     show(&decisions, &all, context)?;
-    let ids: Vec<_> = decisions.iter().filter(|d| !d.keeps()).map(|decision| decision.id).collect();
+    let ids: Vec<_> = decisions
+        .iter()
+        .filter(|d| !d.keeps())
+        .map(|decision| decision.id)
+        .collect();
     if args.dry_run {
-        context.ui.line(&format!("dry run: {} would be forgotten", count(ids.len() as u64, "snapshot")))?;
+        context.ui.line(&format!(
+            "dry run: {} would be forgotten",
+            count(ids.len() as u64, "snapshot")
+        ))?;
         return Ok(ExitCode::Done);
     }
-    let reason = if matches!(request, ForgetRequest::Named(_)) { "named by the user" } else { "retention" };
+    let reason = if matches!(request, ForgetRequest::Named(_)) {
+        "named by the user"
+    } else {
+        "retention"
+    };
     let report = forget(&repo, &ids, reason, &context.host(), context.clock.now_ns())?;
     for (id, error) in &report.failed {
-        context.ui.warning(&format!("snapshot {}: {error}", id.short()));
+        context
+            .ui
+            .warning(&format!("snapshot {}: {error}", id.short()));
     }
-    context.ui.line(&format!("{} forgotten", count(report.forgotten.len() as u64, "snapshot")))?;
-    context.ui.object("forgotten", &Forgotten::of(&report.forgotten))?;
+    context.ui.line(&format!(
+        "{} forgotten",
+        count(report.forgotten.len() as u64, "snapshot")
+    ))?;
+    context
+        .ui
+        .object("forgotten", &Forgotten::of(&report.forgotten))?;
     if args.prune && !report.forgotten.is_empty() {
         super::prune::carry_out(&repo, false, &args.fencing, context)?;
     }
-    Ok(if report.failed.is_empty() { ExitCode::Done } else { ExitCode::Incomplete })
+    Ok(if report.failed.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Incomplete
+    })
 }
 
 #[derive(Serialize)]
@@ -116,7 +138,9 @@ struct Forgotten {
 
 impl Forgotten {
     fn of(ids: &[SnapshotId]) -> Self {
-        Self { ids: ids.iter().map(ToString::to_string).collect() }
+        Self {
+            ids: ids.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -155,7 +179,10 @@ fn decide_all(
             .iter()
             .map(|reference| {
                 let found = context.find_snapshot(all, reference, &filter)?;
-                Ok(Verdict { id: found.id, reasons: vec![] })
+                Ok(Verdict {
+                    id: found.id,
+                    reasons: vec![],
+                })
             })
             .collect(),
         ForgetRequest::ByRules { policy, grouping } => {
@@ -168,23 +195,55 @@ fn decide_all(
                 .map(facts_of)
                 .collect();
             let calendar = context.clock.calendar();
-            let groups = retention::group(&facts, *grouping);
+            let groups = retention::group(facts, *grouping);
             let decisions = groups.iter().flat_map(|group| {
-                retention::decide(&group.snapshots, policy, &calendar)
+                retention::decide(&group.snapshots, policy, context.clock.now_ns(), &calendar)
             });
             Ok(decisions
                 .map(|decision| Verdict {
                     id: decision.id,
-                    reasons: decision.reasons.iter().map(ToString::to_string).collect(),
+                    reasons: match &decision.verdict {
+                        retention::Verdict::Keep(reasons) => reasons.iter().map(in_words).collect(),
+                        retention::Verdict::Forget => vec![],
+                    },
                 })
                 .collect())
         }
     }
 }
 
+fn in_words(reason: &Reason) -> String {
+    let of = |period: &Period| match period {
+        Period::Hour => "hourly",
+        Period::Day => "daily",
+        Period::Week => "weekly",
+        Period::Month => "monthly",
+        Period::Quarter => "quarter-yearly",
+        Period::Year => "yearly",
+    };
+    match reason {
+        Reason::Last => "last".into(),
+        Reason::Newest(period) => of(period).into(),
+        Reason::Oldest(period) => format!("oldest {}", of(period)),
+        Reason::Within => "within".into(),
+        Reason::WithinNewest(period) => format!("within {}", of(period)),
+        Reason::WithinOldest(period) => format!("oldest within {}", of(period)),
+        Reason::Tags => "tag".into(),
+        Reason::TagLast(tag) => format!("last {tag}"),
+        Reason::LastGood(sources) => format!("last good {}", sources.join(", ")),
+        Reason::DatedAhead => "dated ahead of its storage".into(),
+        Reason::NoPolicy => "no rule".into(),
+        other => format!("{other:?}"),
+    }
+}
+
 fn facts_of(listed: &Listed) -> SnapshotFacts {
     let sources = listed.snapshot.sources.iter().map(|source| {
-        let outcome = if source.failure.is_none() { Outcome::Good } else { Outcome::Failed };
+        let outcome = if source.failure.is_none() {
+            Outcome::Good
+        } else {
+            Outcome::Failed
+        };
         (source.name.clone(), outcome)
     });
     SnapshotFacts {
@@ -202,7 +261,9 @@ fn show(verdicts: &[Verdict], all: &[Listed], context: &Context) -> Result<(), C
     let columns = ["", "ID", "Time", "Host", "Why"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
     for verdict in verdicts {
-        let Some(listed) = all.iter().find(|listed| listed.id == verdict.id) else { continue };
+        let Some(listed) = all.iter().find(|listed| listed.id == verdict.id) else {
+            continue;
+        };
         table.row([
             if verdict.keeps() { "keep" } else { "forget" }.into(),
             verdict.id.short(),
@@ -211,9 +272,20 @@ fn show(verdicts: &[Verdict], all: &[Listed], context: &Context) -> Result<(), C
             verdict.reasons.join(", "),
         ]);
         let (id, keep) = (verdict.id.to_string(), verdict.keeps());
-        context.ui.object("decision", &DecisionObject { id, keep, reasons: &verdict.reasons })?;
+        context.ui.object(
+            "decision",
+            &DecisionObject {
+                id,
+                keep,
+                reasons: &verdict.reasons,
+            },
+        )?;
     }
-    if table.is_empty() { Ok(()) } else { context.ui.table(table) }
+    if table.is_empty() {
+        Ok(())
+    } else {
+        context.ui.table(table)
+    }
 }
 
 /// Decides what is meant, before anything is opened.

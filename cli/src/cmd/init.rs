@@ -35,8 +35,18 @@ struct Made {
 pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.init_repo(args.label.as_deref().unwrap_or_default())?;
     let (repository_id, address) = (repo.id().to_string(), repo.backend().address());
-    context.ui.line(&format!("repository {} made at {address}", &repository_id))?;
-    context.ui.status("keep the password or key file safe: without it nothing can be read, ever");
-    context.ui.object("initialized", &Made { repository_id, address })?;
+    context
+        .ui
+        .line(&format!("repository {} made at {address}", &repository_id))?;
+    context
+        .ui
+        .status("keep the password or key file safe: without it nothing can be read, ever");
+    context.ui.object(
+        "initialized",
+        &Made {
+            repository_id,
+            address,
+        },
+    )?;
     Ok(ExitCode::Done)
 }

@@ -105,7 +105,9 @@ pub(crate) fn run(args: &KeyArgs, context: &Context) -> Result<ExitCode, CliErro
             if let Some(old) = old {
                 keys::remove(&repo, old)?;
             }
-            context.ui.line(&format!("key {} replaces the old one", id.short()))?;
+            context
+                .ui
+                .line(&format!("key {} replaces the old one", id.short()))?;
             Ok(ExitCode::Done)
         }
         KeyCommand::Remove { id } => remove(id, &repo, context),
@@ -121,7 +123,11 @@ fn list(repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
     for (id, slot) in keys::slots(repo.backend().as_ref())? {
         let info = slot.info();
         let is_current = current == Some(id);
-        let kind = if slot.is_password() { "password" } else { "key file" };
+        let kind = if slot.is_password() {
+            "password"
+        } else {
+            "key file"
+        };
         let mark = if is_current { "*" } else { "" };
         table.row([
             format!("{}{mark}", id.short()),
@@ -151,10 +157,14 @@ fn add(new: &NewKeyArgs, repo: &Repo, context: &Context) -> Result<ObjectId, Cli
         .map(PasswordFrom::File)
         .or_else(|| new.new_password_command.clone().map(PasswordFrom::Command));
     let (secret, kdf): (Secret, _) = match (&new.new_key_file, from) {
-        (Some(path), _) => (password::read_key_file(path, &context.ui)?, KdfParameters::Raw),
-        (None, Some(from)) => {
-            (from.get(&context.environment, &context.ui)?, KdfParameters::PASSWORD)
-        }
+        (Some(path), _) => (
+            password::read_key_file(path, &context.ui)?,
+            KdfParameters::Raw,
+        ),
+        (None, Some(from)) => (
+            from.get(&context.environment, &context.ui)?,
+            KdfParameters::PASSWORD,
+        ),
         (None, None) => (password::ask_new(&context.ui)?, KdfParameters::PASSWORD),
     };
     let info = context.slot_info(new.label.as_deref().unwrap_or_default());
@@ -163,15 +173,28 @@ fn add(new: &NewKeyArgs, repo: &Repo, context: &Context) -> Result<ObjectId, Cli
 
 fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
     let slots = keys::slots(repo.backend().as_ref())?;
-    let mut found = slots.iter().filter(|(slot, _)| slot.to_string().starts_with(id.as_str()));
+    let mut found = slots
+        .iter()
+        .filter(|(slot, _)| slot.to_string().starts_with(id.as_str()));
     let (slot, _) = match (found.next(), found.next()) {
         (Some(only), None) => only,
-        (None, _) => return Err(Error::NotFound { what: format!("no key begins with {id}") }.into()),
-        _ => return Err(Error::NotFound { what: format!("several keys begin with {id}") }.into()),
+        (None, _) => {
+            return Err(Error::NotFound {
+                what: format!("no key begins with {id}"),
+            }
+            .into());
+        }
+        _ => {
+            return Err(Error::NotFound {
+                what: format!("several keys begin with {id}"),
+            }
+            .into());
+        }
     };
     let (secret, _) = context.unlock()?.into_parts();
     if keys::current(repo, &secret)? == Some(*slot) {
-        let what = "the key that opened the repository is not removed; use another one for that".into();
+        let what =
+            "the key that opened the repository is not removed; use another one for that".into();
         return Err(Error::Refused { what }.into());
     }
     keys::remove(repo, *slot)?;
@@ -184,16 +207,36 @@ fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, Cl
 fn export(file: &std::path::Path, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let failed = |source| CliError::File { act: "write the key file", path: file.into(), source };
+    let failed = |source| CliError::File {
+        act: "write the key file",
+        path: file.into(),
+        source,
+    };
     let mut bytes = Secret::new(vec![0; 32]);
     getrandom::fill(&mut bytes).map_err(|error| failed(error.into()))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let secret = Secret::new(text.into_bytes());
     let mut out = std::fs::OpenOptions::new();
-    let mut out = out.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
-    out.write_all(&secret).and_then(|()| out.sync_all()).map_err(failed)?;
-    let id = keys::add(repo, &secret, KdfParameters::Raw, context.slot_info("exported"))?;
-    context.ui.line(&format!("key {} written to {}", id.short(), file.display()))?;
-    context.ui.status("whoever has this file can read the whole repository");
+    let mut out = out
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .map_err(failed)?;
+    out.write_all(&secret)
+        .and_then(|()| out.sync_all())
+        .map_err(failed)?;
+    let id = keys::add(
+        repo,
+        &secret,
+        KdfParameters::Raw,
+        context.slot_info("exported"),
+    )?;
+    context
+        .ui
+        .line(&format!("key {} written to {}", id.short(), file.display()))?;
+    context
+        .ui
+        .status("whoever has this file can read the whole repository");
     Ok(ExitCode::Done)
 }

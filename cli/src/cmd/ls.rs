@@ -114,7 +114,11 @@ fn show(
     if long {
         let owner = format!("{:5} {:5}", meta.uid, meta.gid);
         let time = context.clock.show(meta.mtime_ns);
-        let line = format!("{kind:8} {:04o} {owner} {:>10} {time} {shown}", meta.mode, size(bytes));
+        let line = format!(
+            "{kind:8} {:04o} {owner} {:>10} {time} {shown}",
+            meta.mode,
+            size(bytes)
+        );
         context.ui.line(&printable(&line))?;
     } else {
         context.ui.line(&printable(&shown))?;

@@ -108,7 +108,11 @@ fn tell(report: &PruneReport, dry_run: bool, context: &Context) -> Result<(), Cl
         swept_bytes: report.swept_bytes,
         rescued: report.rescued,
         fenced: report.fenced.iter().map(|(id, _)| id.to_string()).collect(),
-        waiting: report.waiting.iter().map(|waiting| waiting.session.to_string()).collect(),
+        waiting: report
+            .waiting
+            .iter()
+            .map(|waiting| waiting.session.to_string())
+            .collect(),
         waiting_packs: report.waiting_packs,
         _report: report,
     };
@@ -116,17 +120,28 @@ fn tell(report: &PruneReport, dry_run: bool, context: &Context) -> Result<(), Cl
     let packs = count(report.condemned, "pack");
     let (gone, written) = (size(report.condemned_bytes), size(report.written_bytes));
     if dry_run {
-        return ui.line(&format!("dry run: {packs} ({gone}) would go, {written} would be written anew"));
+        return ui.line(&format!(
+            "dry run: {packs} ({gone}) would go, {written} would be written anew"
+        ));
     }
     for (id, reason) in &report.fenced {
         ui.status(&format!("session {} was ended: {reason}", id.short()));
     }
     let swept = count(report.swept, "pack");
-    ui.line(&format!("{swept} ({}) removed, {written} written anew", size(report.swept_bytes)))?;
+    ui.line(&format!(
+        "{swept} ({}) removed, {written} written anew",
+        size(report.swept_bytes)
+    ))?;
     for waiting in &report.waiting {
         let who = waiting.record.as_ref().map_or_else(
             || "an unknown host".into(),
-            |record| format!("{} since {}", record.host, context.clock.show(record.start_ns)),
+            |record| {
+                format!(
+                    "{} since {}",
+                    record.host,
+                    context.clock.show(record.start_ns)
+                )
+            },
         );
         let until = context.clock.show(waiting.until_ns);
         ui.line(&format!(

@@ -233,10 +233,19 @@ fn restore(
         Which::At(moment) => (select(&all, &Wanted::At(moment.time_ns), &filter)?, None),
     };
     let shown = context.clock.show_with_offset(listed.snapshot.time_ns);
-    context.ui.status(&format!("snapshot {} of {shown}, host {}", listed.id.short(), listed.snapshot.host));
+    context.ui.status(&format!(
+        "snapshot {} of {shown}, host {}",
+        listed.id.short(),
+        listed.snapshot.host
+    ));
     refuse_strange(args, place, &which, listed, &all, context)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
-    let run = RestoreRun { args, context, store, listed };
+    let run = RestoreRun {
+        args,
+        context,
+        store,
+        listed,
+    };
     let mut code = ExitCode::Done;
     let mut did = false;
     match place {
@@ -261,7 +270,13 @@ fn restore(
             }
         }
     }
-    if did { Ok(code) } else { Err(CliError::usage("the snapshot holds nothing of what was asked for")) }
+    if did {
+        Ok(code)
+    } else {
+        Err(CliError::usage(
+            "the snapshot holds nothing of what was asked for",
+        ))
+    }
 }
 
 /// In place means the host that was saved, unless the user insists.
@@ -277,13 +292,24 @@ fn refuse_strange(
         return Ok(());
     }
     if listed.snapshot.host != context.host() {
-        return Err(CliError::usage(format!("the snapshot is of the host {}", listed.snapshot.host))
-            .hint("--force restores it in place here; --to and --target restore it elsewhere."));
+        return Err(CliError::usage(format!(
+            "the snapshot is of the host {}",
+            listed.snapshot.host
+        ))
+        .hint("--force restores it in place here; --to and --target restore it elsewhere."));
     }
     let hosts: BTreeSet<_> = all.iter().map(|listed| &listed.snapshot.host).collect();
-    let is_latest = matches!(which, Which::Named(Reference { snapshot: SnapshotRef::Latest { .. }, .. }));
+    let is_latest = matches!(
+        which,
+        Which::Named(Reference {
+            snapshot: SnapshotRef::Latest { .. },
+            ..
+        })
+    );
     if is_latest && hosts.len() > 1 && args.filter.host.is_empty() {
-        return Err(CliError::usage("latest could be of several hosts").hint("Name one with --host."));
+        return Err(
+            CliError::usage("latest could be of several hosts").hint("Name one with --host.")
+        );
     }
     Ok(())
 }
@@ -299,7 +325,12 @@ pub(crate) struct RestoreRun<'a> {
 impl RestoreRun<'_> {
     /// The capture of one source.
     pub(crate) fn items(&self, source: &SnapshotSource) -> Result<CapturedItems, CliError> {
-        Ok(CapturedItems::open(&self.store, source, parallel(), &cancel())?)
+        Ok(CapturedItems::open(
+            &self.store,
+            source,
+            parallel(),
+            &cancel(),
+        )?)
     }
 }
 

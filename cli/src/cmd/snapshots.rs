@@ -46,7 +46,11 @@ pub(crate) struct SnapshotsArgs {
 /// Lists snapshots, oldest first.
 pub(crate) fn run(args: &SnapshotsArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
-    let mut listed = if args.forgotten { repo.forgotten_snapshots()? } else { repo.snapshots()? };
+    let mut listed = if args.forgotten {
+        repo.forgotten_snapshots()?
+    } else {
+        repo.snapshots()?
+    };
     let filter = filter_of(&args.filter);
     listed.retain(|listed| filter.accepts(&listed.snapshot));
     if let Some(latest) = args.latest {
@@ -54,15 +58,22 @@ pub(crate) fn run(args: &SnapshotsArgs, context: &Context) -> Result<ExitCode, C
         listed.drain(..first);
     }
     for listed in &listed {
-        context.ui.object("snapshot", &SnapshotObject::of(listed.id, &listed.snapshot))?;
+        context
+            .ui
+            .object("snapshot", &SnapshotObject::of(listed.id, &listed.snapshot))?;
     }
     if listed.is_empty() {
         context.ui.status("no snapshots");
     } else {
         context.ui.table(table(&listed, context))?;
-        let stored = listed.iter().map(|listed| listed.snapshot.stored_bytes).sum();
+        let stored = listed
+            .iter()
+            .map(|listed| listed.snapshot.stored_bytes)
+            .sum();
         let count = crate::ui::format::count(listed.len() as u64, "snapshot");
-        context.ui.line(&format!("{count}, {} stored by them", size(stored)))?;
+        context
+            .ui
+            .line(&format!("{count}, {} stored by them", size(stored)))?;
     }
     Ok(ExitCode::Done)
 }

@@ -46,7 +46,9 @@ pub(crate) fn run(args: &StatsArgs, context: &Context) -> Result<ExitCode, CliEr
     let all = repo.snapshots()?;
     let chosen: Vec<_> = if args.snapshots.is_empty() {
         let filter = filter_of(&args.filter);
-        all.iter().filter(|listed| filter.accepts(&listed.snapshot)).collect()
+        all.iter()
+            .filter(|listed| filter.accepts(&listed.snapshot))
+            .collect()
     } else {
         let found = args.snapshots.iter();
         let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
@@ -66,8 +68,15 @@ pub(crate) fn run(args: &StatsArgs, context: &Context) -> Result<ExitCode, CliEr
     ui.object("stats", &stats)?;
     let snapshots = count(stats.snapshots as u64, "snapshot");
     ui.line(&format!("{snapshots} hold {}", size(stats.bytes)))?;
-    ui.line(&format!("stored when they were made: {}", size(stats.stored_by_snapshots_bytes)))?;
+    ui.line(&format!(
+        "stored when they were made: {}",
+        size(stats.stored_by_snapshots_bytes)
+    ))?;
     let packs = count(stats.packs as u64, "pack");
-    ui.line(&format!("in the repository: {} in {packs}, {} of index", size(stats.pack_bytes), size(stats.index_bytes)))?;
+    ui.line(&format!(
+        "in the repository: {} in {packs}, {} of index",
+        size(stats.pack_bytes),
+        size(stats.index_bytes)
+    ))?;
     Ok(ExitCode::Done)
 }

@@ -62,7 +62,9 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
     let all = repo.snapshots()?;
     let chosen: Vec<_> = if args.snapshots.is_empty() {
         let filter = filter_of(&args.filter);
-        all.iter().filter(|listed| filter.accepts(&listed.snapshot)).collect()
+        all.iter()
+            .filter(|listed| filter.accepts(&listed.snapshot))
+            .collect()
     } else {
         let found = args.snapshots.iter();
         let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
@@ -76,14 +78,37 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
         let mut snapshot = listed.snapshot.clone();
         snapshot.tags.clone_from(&tags);
         let record = context.session_record(&context.host())?;
-        let (id, history) =
-            recommit(&repo, listed.id, snapshot, &record, &state.history()?, &cancel())?;
+        let (id, history) = recommit(
+            &repo,
+            listed.id,
+            snapshot,
+            &record,
+            &state.history()?,
+            &cancel(),
+        )?;
         state.remember(&history)?;
-        forget(&repo, &[listed.id], "tags changed", &context.host(), context.clock.now_ns())?;
+        forget(
+            &repo,
+            &[listed.id],
+            "tags changed",
+            &context.host(),
+            context.clock.now_ns(),
+        )?;
         let shown = tags.join(", ");
-        context.ui.line(&format!("snapshot {} is now {}: {shown}", listed.id.short(), id.short()))?;
+        context.ui.line(&format!(
+            "snapshot {} is now {}: {shown}",
+            listed.id.short(),
+            id.short()
+        ))?;
         let (original, snapshot_id) = (listed.id.to_string(), id.to_string());
-        context.ui.object("tagged", &Tagged { original, snapshot_id, tags })?;
+        context.ui.object(
+            "tagged",
+            &Tagged {
+                original,
+                snapshot_id,
+                tags,
+            },
+        )?;
     }
     Ok(ExitCode::Done)
 }

@@ -41,7 +41,9 @@ pub(crate) fn run(args: &UndeleteArgs, context: &Context) -> Result<ExitCode, Cl
     let state = WriterState::lock(context.repo_state(&repo)?)?;
     let forgotten = repo.forgotten_snapshots()?;
     for prefix in &args.snapshots {
-        let mut found = forgotten.iter().filter(|listed| listed.id.matches_prefix(prefix.as_str()));
+        let mut found = forgotten
+            .iter()
+            .filter(|listed| listed.id.matches_prefix(prefix.as_str()));
         let listed = match (found.next(), found.next()) {
             (Some(only), None) => only,
             (None, _) => {
@@ -55,12 +57,28 @@ pub(crate) fn run(args: &UndeleteArgs, context: &Context) -> Result<ExitCode, Cl
         };
         let record = context.session_record(&context.host())?;
         let snapshot = listed.snapshot.clone();
-        let (id, history) =
-            recommit(&repo, listed.id, snapshot, &record, &state.history()?, &cancel())?;
+        let (id, history) = recommit(
+            &repo,
+            listed.id,
+            snapshot,
+            &record,
+            &state.history()?,
+            &cancel(),
+        )?;
         state.remember(&history)?;
-        context.ui.line(&format!("snapshot {} is back as {}", listed.id.short(), id.short()))?;
+        context.ui.line(&format!(
+            "snapshot {} is back as {}",
+            listed.id.short(),
+            id.short()
+        ))?;
         let (original, snapshot_id) = (listed.id.to_string(), id.to_string());
-        context.ui.object("undeleted", &Undeleted { original, snapshot_id })?;
+        context.ui.object(
+            "undeleted",
+            &Undeleted {
+                original,
+                snapshot_id,
+            },
+        )?;
     }
     Ok(ExitCode::Done)
 }

@@ -73,8 +73,17 @@ impl CheckReport {
         self.problems.is_empty()
     }
 
-    fn add(&mut self, object: impl Into<String>, what: impl Into<String>, consequence: Consequence) {
-        self.problems.push(Problem { object: object.into(), what: what.into(), consequence });
+    fn add(
+        &mut self,
+        object: impl Into<String>,
+        what: impl Into<String>,
+        consequence: Consequence,
+    ) {
+        self.problems.push(Problem {
+            object: object.into(),
+            what: what.into(),
+            consequence,
+        });
     }
 }
 
@@ -86,14 +95,22 @@ pub fn check(
     cancel: &Cancel,
 ) -> Result<CheckReport> {
     let mut report = CheckReport::default();
-    observer.event(Event::Phase { name: "checking records" });
+    observer.event(Event::Phase {
+        name: "checking records",
+    });
     records::check(repo, &mut report)?;
-    observer.event(Event::Phase { name: "checking packs and index" });
+    observer.event(Event::Phase {
+        name: "checking packs and index",
+    });
     packs::check_index(repo, &mut report, cancel)?;
-    observer.event(Event::Phase { name: "checking snapshots" });
+    observer.event(Event::Phase {
+        name: "checking snapshots",
+    });
     snapshots::check(repo, level == Level::Data, &mut report, observer, cancel)?;
     if level != Level::Structure {
-        observer.event(Event::Phase { name: "reading packs" });
+        observer.event(Event::Phase {
+            name: "reading packs",
+        });
         packs::read(repo, level, &mut report, observer, cancel)?;
     }
     report.problems.sort();

@@ -39,7 +39,11 @@ pub(super) fn check_index(repo: &Repo, report: &mut CheckReport, cancel: &Cancel
         }
         match read_footer(repo, *name, *size) {
             Ok(own) if indexed.get(name).is_none_or(|said| *said == own) => {}
-            Ok(_) => report.add(key, "its footer says otherwise than its index", Consequence::Nothing),
+            Ok(_) => report.add(
+                key,
+                "its footer says otherwise than its index",
+                Consequence::Nothing,
+            ),
             Err(error) => report.add(key, damage(error)?, Consequence::Nothing),
         }
     }
@@ -58,7 +62,10 @@ pub(super) fn read(
     let exists = packs_that_exist(repo)?;
     let chosen = choose(&exists, level);
     let bytes = chosen.iter().map(|(_, size)| size).sum();
-    observer.event(Event::Total { bytes, items: chosen.len() as u64 });
+    observer.event(Event::Total {
+        bytes,
+        items: chosen.len() as u64,
+    });
     for (name, size) in chosen {
         cancel.check()?;
         let key = ObjectKey::pack(name);
@@ -72,7 +79,10 @@ pub(super) fn read(
         }
         report.packs_read += 1;
         report.bytes_read += size;
-        observer.event(Event::BytesRead { source: None, bytes: size });
+        observer.event(Event::BytesRead {
+            source: None,
+            bytes: size,
+        });
         observer.event(Event::ItemFinished);
     }
     Ok(())
@@ -82,7 +92,9 @@ fn choose(exists: &BTreeMap<PackName, u64>, level: Level) -> Vec<(PackName, u64)
     let all = exists.iter().map(|(name, size)| (*name, *size));
     let random = |name: &PackName, seed: u64| {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&seed.to_le_bytes()).update(name.to_string().as_bytes());
+        hasher
+            .update(&seed.to_le_bytes())
+            .update(name.to_string().as_bytes());
         let mut first = [0; 4];
         first.copy_from_slice(hasher.finalize().as_bytes().get(..4).unwrap_or(&[0; 4]));
         u32::from_le_bytes(first)
@@ -92,11 +104,13 @@ fn choose(exists: &BTreeMap<PackName, u64>, level: Level) -> Vec<(PackName, u64)
         Level::Data => all.collect(),
         Level::Subset(Subset::Part { number, of }) => {
             let of = of.max(1);
-            all.filter(|(name, _)| random(name, 0) % of == number.saturating_sub(1) % of).collect()
+            all.filter(|(name, _)| random(name, 0) % of == number.saturating_sub(1) % of)
+                .collect()
         }
         Level::Subset(Subset::Percent { percent, seed }) => {
             let share = percent / 100.0;
-            all.filter(|(name, _)| f64::from(random(name, seed)) / f64::from(u32::MAX) <= share).collect()
+            all.filter(|(name, _)| f64::from(random(name, seed)) / f64::from(u32::MAX) <= share)
+                .collect()
         }
         Level::Subset(Subset::Bytes { bytes, seed }) => {
             let mut shuffled: Vec<_> = all.collect();
@@ -116,7 +130,8 @@ fn choose(exists: &BTreeMap<PackName, u64>, level: Level) -> Vec<(PackName, u64)
 
 fn check_pack(repo: &Repo, name: PackName, bytes: &[u8]) -> std::result::Result<(), String> {
     let keys = check_outer_hash(bytes)?;
-    let footer = read_footer(repo, name, bytes.len() as u64).map_err(|error| crate::backup::chain(&error))?;
+    let footer = read_footer(repo, name, bytes.len() as u64)
+        .map_err(|error| crate::backup::chain(&error))?;
     for place in &footer.footer.boxes {
         let session = place.header.session;
         let wrapped = keys.keys.iter().find(|(known, _)| *known == session);
@@ -125,7 +140,10 @@ fn check_pack(repo: &Repo, name: PackName, bytes: &[u8]) -> std::result::Result<
             .map_err(|error| error.to_string())?;
         let start = usize::try_from(place.offset).map_err(|error| error.to_string())?;
         let end = start + place.header.stored_len as usize;
-        let stored = bytes.get(start..end).ok_or("a box lies outside of it")?.to_vec();
+        let stored = bytes
+            .get(start..end)
+            .ok_or("a box lies outside of it")?
+            .to_vec();
         open_box(&key, repo.id(), &place.header, stored)
             .map_err(|error| format!("box {}: {error}", place.header.counter))?;
     }
@@ -145,14 +163,18 @@ fn check_outer_hash(bytes: &[u8]) -> std::result::Result<crate::pack::KeyTable, 
 
 /// Looks for rot without any key: packs whose outer hash is wrong, with what is wrong.
 pub fn scrub(backend: &dyn Backend) -> Result<Vec<(ObjectKey, String)>> {
-    let listed = backend.list(ObjectKind::Pack).map_err(|source| Error::Backend {
-        act: "list",
-        object: format!("packs of {}", backend.address()),
-        source,
-    })?;
+    let listed = backend
+        .list(ObjectKind::Pack)
+        .map_err(|source| Error::Backend {
+            act: "list",
+            object: format!("packs of {}", backend.address()),
+            source,
+        })?;
     let mut rotten = Vec::new();
     for stat in listed {
-        let bytes = backend.get(&stat.key, ByteRange::All).map_err(Error::backend("read", &stat.key))?;
+        let bytes = backend
+            .get(&stat.key, ByteRange::All)
+            .map_err(Error::backend("read", &stat.key))?;
         if let Err(problem) = check_outer_hash(&bytes) {
             rotten.push((stat.key, problem));
         }

@@ -35,7 +35,11 @@ impl fmt::Display for Problem {
                 for (snapshot, path) in hit.iter().take(3) {
                     write!(f, " {snapshot} at {path}")?;
                 }
-                if hit.len() > 3 { write!(f, " and {} more", hit.len() - 3) } else { Ok(()) }
+                if hit.len() > 3 {
+                    write!(f, " and {} more", hit.len() - 3)
+                } else {
+                    Ok(())
+                }
             }
         }
     }

@@ -61,7 +61,9 @@ fn check_config(repo: &Repo, report: &mut CheckReport) -> Result<()> {
 fn check_slots(repo: &Repo, report: &mut CheckReport) -> Result<()> {
     let listed = repo.list(ObjectKind::Key)?;
     for stat in &listed {
-        let ObjectKey::Key { slot, copy } = stat.key else { continue };
+        let ObjectKey::Key { slot, copy } = stat.key else {
+            continue;
+        };
         let twin = ObjectKey::key(slot, !copy);
         if !listed.iter().any(|other| other.key == twin) {
             report.add(twin.to_string(), "is missing", Consequence::Healed);
@@ -71,7 +73,11 @@ fn check_slots(repo: &Repo, report: &mut CheckReport) -> Result<()> {
                 if let Err(error) = decode_slot(&bytes) {
                     report.add(stat.key.to_string(), error.to_string(), Consequence::Healed);
                 } else if repo.get(&twin).is_ok_and(|other| other != bytes) {
-                    report.add(stat.key.to_string(), "differs from its copy", Consequence::Healed);
+                    report.add(
+                        stat.key.to_string(),
+                        "differs from its copy",
+                        Consequence::Healed,
+                    );
                 }
             }
             Err(error) => report.add(stat.key.to_string(), damage(error)?, Consequence::Healed),

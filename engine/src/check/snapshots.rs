@@ -22,11 +22,24 @@ pub(super) fn check(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
-    let store = Store::load(repo, &Usable::Except(std::collections::BTreeSet::new()), true)?;
+    let store = Store::load(
+        repo,
+        &Usable::Except(std::collections::BTreeSet::new()),
+        true,
+    )?;
     let snapshots = live(repo)?;
-    observer.event(Event::Total { bytes: 0, items: snapshots.len() as u64 });
-    let mut walk =
-        Walk { store, read, cancel, good: HashSet::new(), bad: HashMap::new(), hits: BTreeMap::new() };
+    observer.event(Event::Total {
+        bytes: 0,
+        items: snapshots.len() as u64,
+    });
+    let mut walk = Walk {
+        store,
+        read,
+        cancel,
+        good: HashSet::new(),
+        bad: HashMap::new(),
+        hits: BTreeMap::new(),
+    };
     for listed in &snapshots {
         walk.snapshot(listed)?;
         report.snapshots += 1;
@@ -65,7 +78,11 @@ impl Walk<'_> {
     fn snapshot(&mut self, listed: &Listed) -> Result<()> {
         let name = listed.id.short();
         for source in &listed.snapshot.sources {
-            let at = At { snapshot: &name, path: RepoPath::root(), source: &source.name };
+            let at = At {
+                snapshot: &name,
+                path: RepoPath::root(),
+                source: &source.name,
+            };
             if let Some(details) = source.details {
                 self.leaf(details, None, &at)?;
             }
@@ -104,7 +121,11 @@ impl Walk<'_> {
             Node::List { level, entries } => {
                 for entry in entries {
                     good &= if level == 0 {
-                        self.leaf(entry.id, Some(u32::try_from(entry.len).unwrap_or(u32::MAX)), at)?
+                        self.leaf(
+                            entry.id,
+                            Some(u32::try_from(entry.len).unwrap_or(u32::MAX)),
+                            at,
+                        )?
                     } else {
                         self.node(entry.id, at, depth - 1)?
                     };
@@ -157,7 +178,11 @@ impl Walk<'_> {
         if self.good.contains(&id) {
             return Ok(true);
         }
-        let checked = if self.bad.contains_key(&id) { Ok(()) } else { self.check_leaf(id, len) };
+        let checked = if self.bad.contains_key(&id) {
+            Ok(())
+        } else {
+            self.check_leaf(id, len)
+        };
         match checked {
             Ok(()) if !self.bad.contains_key(&id) => {
                 self.good.insert(id);
@@ -176,7 +201,9 @@ impl Walk<'_> {
     }
 
     fn check_leaf(&self, id: ChunkId, len: Option<u32>) -> Result<()> {
-        let Some(len) = len else { return self.store.read_node_bytes(id).map(drop) };
+        let Some(len) = len else {
+            return self.store.read_node_bytes(id).map(drop);
+        };
         if self.read {
             let mut bytes = Vec::new();
             return self.store.read_chunk(id, len, &mut bytes);

@@ -152,7 +152,9 @@ impl Store {
         let known = self.block(&state, at.block)?.block.chunk_len(at.ordinal);
         if known != Some(len) {
             let problem = format!("has {} bytes, its list says {len}", known.unwrap_or(0));
-            return Err(Error::corrupt(format!("chunk {id}"))(FormatError::new("chunk", problem)));
+            return Err(Error::corrupt(format!("chunk {id}"))(FormatError::new(
+                "chunk", problem,
+            )));
         }
         let mut spans = Vec::new();
         self.resolve_at(&state, id, at, 0, len, limits::DELTA_DEPTH_MAX, &mut spans)?;
@@ -160,7 +162,9 @@ impl Store {
             let mut places = state.index.segment(span.segment);
             let fits = |place: &BoxRef| span.offset + span.len <= place.header.raw_len;
             if !places.any(|place| state.is_usable(place.pack) && fits(place)) {
-                return Err(Error::Missing { object: format!("segment {}", span.segment) });
+                return Err(Error::Missing {
+                    object: format!("segment {}", span.segment),
+                });
             }
         }
         Ok(())

@@ -48,7 +48,10 @@ pub(super) fn restore(
     for InSnapshot { source, path } in
         places(&run.listed.snapshot, address.into_iter(), &run.args.filter)?
     {
-        if elsewhere.iter().any(|spec| spec.name.to_string() == source.name) {
+        if elsewhere
+            .iter()
+            .any(|spec| spec.name.to_string() == source.name)
+        {
             continue;
         }
         match export(&source.kind) {
@@ -64,7 +67,9 @@ pub(super) fn restore(
                 }
                 let items = run.items(source)?;
                 for file in export_to_folder(&source.name, &items, export.as_ref(), &folder)? {
-                    run.context.ui.line(&printable(&format!("{} written", file.display())))?;
+                    run.context
+                        .ui
+                        .line(&printable(&format!("{} written", file.display())))?;
                 }
                 tell(run, source, &folder, source.counts.bytes, 0)?;
             }
@@ -116,7 +121,10 @@ fn files(
     let overwrites = planned.count(Act::Overwrite) + planned.count(Act::Delete);
     if overwrites > 0 && !run.args.force {
         let what = count(overwrites as u64, "entry").replace("entrys", "entries");
-        let question = format!("{what} in {} would be overwritten or removed. Go on?", target.display());
+        let question = format!(
+            "{what} in {} would be overwritten or removed. Go on?",
+            target.display()
+        );
         if !run.context.ui.confirm(&question)? {
             return Err(CliError::Refused("nothing was restored".into()));
         }
@@ -124,10 +132,22 @@ fn files(
     options.dry_run = false;
     let progress = run.context.ui.progress();
     let observe = |event: FilesEvent<'_>| match event {
-        FilesEvent::Planned { entries, bytes } => {
-            progress.event(Event::Total { bytes, items: entries });
+        FilesEvent::Planned {
+            entries,
+            write_bytes,
+        } => {
+            progress.event(Event::Total {
+                bytes: write_bytes,
+                items: entries as u64,
+            });
         }
-        FilesEvent::Wrote { bytes } => progress.event(Event::BytesRead { source: None, bytes }),
+        FilesEvent::Written(bytes) => progress.event(Event::BytesRead {
+            source: None,
+            bytes,
+        }),
+        FilesEvent::Verifying => progress.event(Event::Phase {
+            name: "reading back",
+        }),
         _ => progress.event(Event::ItemFinished),
     };
     let done = restore_files(&items, &options, &observe);
@@ -141,13 +161,24 @@ fn show_plan(
     source: &SnapshotSource,
     planned: &FilesRestoreReport,
 ) -> Result<(), CliError> {
-    for change in planned.changes.iter().filter(|change| change.act != Act::Unchanged) {
+    for change in planned
+        .changes
+        .iter()
+        .filter(|change| change.act != Act::Unchanged)
+    {
         let act = format!("{:?}", change.act).to_lowercase();
-        run.context.ui.line(&printable(&format!("{act:10} /{}", change.path)))?;
+        run.context
+            .ui
+            .line(&printable(&format!("{act:10} /{}", change.path)))?;
         let (source, path) = (source.name.as_str(), change.path.to_string());
-        run.context.ui.object("change", &ChangeObject { source, act, path })?;
+        run.context
+            .ui
+            .object("change", &ChangeObject { source, act, path })?;
     }
-    run.context.ui.line(&format!("dry run: {} unchanged", planned.count(Act::Unchanged)))
+    run.context.ui.line(&format!(
+        "dry run: {} unchanged",
+        planned.count(Act::Unchanged)
+    ))
 }
 
 fn end(
@@ -161,14 +192,18 @@ fn end(
     }
     let problems: Vec<_> = report.problems.iter().chain(&report.differing).collect();
     for problem in &problems {
-        run.context.ui.warning(&printable(&format!("{}: {}", problem.path, problem.reason)));
+        run.context
+            .ui
+            .warning(&printable(&format!("{}: {}", problem.path, problem.reason)));
     }
     tell(run, source, target, report.written_bytes, problems.len())?;
-    Ok(match (report.differing.is_empty(), report.problems.is_empty()) {
-        (false, _) => ExitCode::ValidationFailed,
-        (true, false) => ExitCode::Incomplete,
-        (true, true) => ExitCode::Done,
-    })
+    Ok(
+        match (report.differing.is_empty(), report.problems.is_empty()) {
+            (false, _) => ExitCode::ValidationFailed,
+            (true, false) => ExitCode::Incomplete,
+            (true, true) => ExitCode::Done,
+        },
+    )
 }
 
 fn tell(
@@ -180,9 +215,18 @@ fn tell(
 ) -> Result<(), CliError> {
     let shown = target.display().to_string();
     let written = size(written_bytes);
-    run.context.ui.line(&printable(&format!("{}: {written} restored to {shown}", source.name)))?;
+    run.context.ui.line(&printable(&format!(
+        "{}: {written} restored to {shown}",
+        source.name
+    )))?;
     let dry_run = run.args.dry_run;
-    let done = Done { source: &source.name, target: shown, dry_run, written_bytes, problems };
+    let done = Done {
+        source: &source.name,
+        target: shown,
+        dry_run,
+        written_bytes,
+        problems,
+    };
     run.context.ui.object("restored", &done)
 }
 
@@ -191,6 +235,9 @@ fn confirm_overwrite(run: &RestoreRun<'_>, folder: &Path) -> Result<bool, CliErr
     if !used || run.args.force {
         return Ok(true);
     }
-    let question = format!("{} is not empty; files of the export would be overwritten. Go on?", folder.display());
+    let question = format!(
+        "{} is not empty; files of the export would be overwritten. Go on?",
+        folder.display()
+    );
     run.context.ui.confirm(&question)
 }

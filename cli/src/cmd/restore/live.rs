@@ -60,17 +60,29 @@ pub(super) fn spec_of(source: &SnapshotSource, context: &Context) -> Result<Sour
         return Ok(spec);
     }
     let (address, password) = parse_address(&source.address).map_err(|error| {
-        error.hint(format!("Say where: --to {}=URL, or [source.{}] in keepstone.toml.", source.name, source.name))
+        error.hint(format!(
+            "Say where: --to {}=URL, or [source.{}] in keepstone.toml.",
+            source.name, source.name
+        ))
     })?;
-    Ok(SourceSpec { name, address, password, was_named: true })
+    Ok(SourceSpec {
+        name,
+        address,
+        password,
+        was_named: true,
+    })
 }
 
 /// Restores one source into a live system: plan, ask, stage, validate, switch.
 pub(super) fn restore(run: &RestoreRun<'_>, spec: &SourceSpec) -> Result<(), CliError> {
     let name = spec.name.to_string();
-    let source = run.listed.snapshot.source(&name).ok_or_else(|| {
-        keepstone_engine::Error::NotFound { what: format!("the snapshot holds no source {name}") }
-    })?;
+    let source =
+        run.listed
+            .snapshot
+            .source(&name)
+            .ok_or_else(|| keepstone_engine::Error::NotFound {
+                what: format!("the snapshot holds no source {name}"),
+            })?;
     if source.kind != spec.address.scheme().as_str() {
         return Err(CliError::usage(format!(
             "source {name} is of kind {}, its target of kind {}",
@@ -86,7 +98,11 @@ pub(super) fn restore(run: &RestoreRun<'_>, spec: &SourceSpec) -> Result<(), Cli
         return Ok(());
     }
     if !plan.replaces.is_empty() && !run.args.force {
-        let question = format!("Replace {} in {}?", plan.replaces.join(", "), target.address());
+        let question = format!(
+            "Replace {} in {}?",
+            plan.replaces.join(", "),
+            target.address()
+        );
         if !run.context.ui.confirm(&printable(&question))? {
             return Err(CliError::Refused("nothing was restored".into()));
         }
@@ -105,7 +121,14 @@ pub(super) fn restore(run: &RestoreRun<'_>, spec: &SourceSpec) -> Result<(), Cli
     };
     let journal = journal(run.context)?;
     let progress = run.context.ui.progress();
-    let done = restore_to(&items, target.as_ref(), entry, &journal, &progress, &cancel());
+    let done = restore_to(
+        &items,
+        target.as_ref(),
+        entry,
+        &journal,
+        &progress,
+        &cancel(),
+    );
     drop(progress);
     let report = done?;
     let validation = report.validation.unwrap_or_default();
@@ -129,7 +152,9 @@ pub(super) fn restore(run: &RestoreRun<'_>, spec: &SourceSpec) -> Result<(), Cli
             "kept: {kept}; undo with --rollback {id}, drop with --discard-old {id}"
         )))?;
     }
-    run.context.ui.object("restored_live", &object(&report.entry))
+    run.context
+        .ui
+        .object("restored_live", &object(&report.entry))
 }
 
 fn show_plan(
@@ -140,12 +165,23 @@ fn show_plan(
 ) -> Result<(), CliError> {
     let ui = &run.context.ui;
     let say = |line: String| {
-        if run.args.dry_run { ui.line(&printable(&line)) } else { ui.status(&printable(&line)); Ok(()) }
+        if run.args.dry_run {
+            ui.line(&printable(&line))
+        } else {
+            ui.status(&printable(&line));
+            Ok(())
+        }
     };
-    say(format!("{name} to {}, {}", target.address(), size(plan.size_bytes)))?;
-    for (word, things) in
-        [("makes", &plan.creates), ("replaces", &plan.replaces), ("keeps", &plan.keeps)]
-    {
+    say(format!(
+        "{name} to {}, {}",
+        target.address(),
+        size(plan.size_bytes)
+    ))?;
+    for (word, things) in [
+        ("makes", &plan.creates),
+        ("replaces", &plan.replaces),
+        ("keeps", &plan.keeps),
+    ] {
         for thing in things {
             say(format!("  {word} {thing}"))?;
         }
@@ -153,7 +189,11 @@ fn show_plan(
     for warning in &plan.warnings {
         ui.warning(&printable(warning));
     }
-    if run.args.dry_run { ui.object("restore_plan", plan) } else { Ok(()) }
+    if run.args.dry_run {
+        ui.object("restore_plan", plan)
+    } else {
+        Ok(())
+    }
 }
 
 /// Lists what earlier restores have kept or left.
@@ -180,7 +220,9 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
         context.ui.warning(&printable(&problem));
     }
     if entries.is_empty() {
-        context.ui.status("no earlier restore has kept or left anything");
+        context
+            .ui
+            .status("no earlier restore has kept or left anything");
         return Ok(ExitCode::Done);
     }
     context.ui.table(table)?;
@@ -201,26 +243,44 @@ pub(super) fn name_unfinished(context: &Context) -> Result<(), CliError> {
 }
 
 /// Brings back what a restore had replaced, or undoes one that was cut off.
-pub(super) fn rollback(id: &HexPrefix, force: bool, context: &Context) -> Result<ExitCode, CliError> {
+pub(super) fn rollback(
+    id: &HexPrefix,
+    force: bool,
+    context: &Context,
+) -> Result<ExitCode, CliError> {
     let (journal, entry, target) = find(id, context)?;
     if entry.phase == Phase::Switched {
-        let question = format!("Bring back {} in {}?", entry.plan.keeps.join(", "), entry.address);
+        let question = format!(
+            "Bring back {} in {}?",
+            entry.plan.keeps.join(", "),
+            entry.address
+        );
         confirm(&question, force, context)?;
         roll_back(target.as_ref(), &entry, &journal)?;
     } else {
         recover(target.as_ref(), &entry, &journal, Recovery::Undo)?;
     }
-    context.ui.line(&printable(&format!("{} is as it was before", entry.address)))?;
+    context.ui.line(&printable(&format!(
+        "{} is as it was before",
+        entry.address
+    )))?;
     Ok(ExitCode::Done)
 }
 
 /// Drops what a restore had replaced.
-pub(super) fn discard(id: &HexPrefix, force: bool, context: &Context) -> Result<ExitCode, CliError> {
+pub(super) fn discard(
+    id: &HexPrefix,
+    force: bool,
+    context: &Context,
+) -> Result<ExitCode, CliError> {
     let (journal, entry, target) = find(id, context)?;
     let question = format!("Remove {} for ever?", entry.plan.keeps.join(", "));
     confirm(&question, force, context)?;
     discard_old(target.as_ref(), &entry, &journal)?;
-    context.ui.line(&printable(&format!("{} removed", entry.plan.keeps.join(", "))))?;
+    context.ui.line(&printable(&format!(
+        "{} removed",
+        entry.plan.keeps.join(", ")
+    )))?;
     Ok(ExitCode::Done)
 }
 
@@ -238,23 +298,41 @@ fn find(
 ) -> Result<(Journal, JournalEntry, Box<dyn Target>), CliError> {
     let journal = journal(context)?;
     let (entries, _) = journal.list()?;
-    let mut found = entries.into_iter().filter(|entry| entry.id.to_string().starts_with(id.as_str()));
+    let mut found = entries
+        .into_iter()
+        .filter(|entry| entry.id.to_string().starts_with(id.as_str()));
     let entry = match (found.next(), found.next()) {
         (Some(only), None) => only,
         (None, _) => return Err(not_found(format!("no earlier restore begins with {id}"))),
-        _ => return Err(not_found(format!("several earlier restores begin with {id}"))),
+        _ => {
+            return Err(not_found(format!(
+                "several earlier restores begin with {id}"
+            )));
+        }
     };
-    let record: TargetRecord = serde_json::from_value(entry.target.clone())
-        .map_err(|error| not_found(format!("the journal of restore {} is damaged: {error}", entry.id)))?;
+    let record: TargetRecord = serde_json::from_value(entry.target.clone()).map_err(|error| {
+        not_found(format!(
+            "the journal of restore {} is damaged: {error}",
+            entry.id
+        ))
+    })?;
     let (address, password) = parse_address(&record.url)?;
-    let name = entry.source.parse().map_err(|_| not_found("the journal names no source".into()))?;
+    let name = entry
+        .source
+        .parse()
+        .map_err(|_| not_found("the journal names no source".into()))?;
     let password = record
         .password_file
         .clone()
         .map(PasswordFrom::File)
         .or_else(|| record.password_command.clone().map(PasswordFrom::Command))
         .or(password);
-    let spec = SourceSpec { name, address, password, was_named: true };
+    let spec = SourceSpec {
+        name,
+        address,
+        password,
+        was_named: true,
+    };
     let target = context.target(&spec, &record.options())?;
     Ok((journal, entry, target))
 }
