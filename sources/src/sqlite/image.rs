@@ -3,7 +3,7 @@
 //! Three ways lead to it, all without stopping a writer for longer than a local copy takes:
 //!
 //! - **With a log** that somebody uses: the database file with the log's frames laid over it, up to one commit. A shared lock
-//!   on all read marks keeps everybody from moving frames into the file and from starting the log over. Writers go
+//!   on two read marks keeps everybody from moving frames into the file and from starting the log over. Writers go
 //!   on appending. Nothing is copied to disk. The connection that digests the rows reads the same commit, because the
 //!   log's index is the same before and after its transaction began.
 //! - **Without a log**: a reader blocks writers, so the file is copied (cloned, where the file system can) into a file
@@ -22,7 +22,7 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::{self, Access, Client};
 use super::header::{HEADER_BYTES, Header};
-use super::lock::{self, DATABASE_READERS, SHM_READERS, SHM_WRITER};
+use super::lock::{self, DATABASE_READERS, SHM_DATABASE, SHM_LOG, SHM_WRITER};
 use super::wal::{Frames, IndexHeader};
 use super::{SqliteSettings, beside, io_failure};
 
@@ -98,9 +98,8 @@ impl Pinned {
     /// descriptors must outlive its locks.
     pub(super) fn release(self) -> Result<(), SourceError> {
         if let Some(locks) = &self.locks {
-            let unlocked = lock::unlock(&locks.shm, SHM_READERS)
-                .and(lock::unlock(&locks.database, DATABASE_READERS));
-            unlocked.map_err(|e| io_failure("cannot unlock", &self.image.shown, e))?;
+            thaw(&locks.database, &locks.shm)
+                .map_err(|e| io_failure("cannot unlock", &self.image.shown, e))?;
         }
         self.client.end_read()?;
         self.client.close()
@@ -177,19 +176,21 @@ fn pin_live(
 ) -> Result<Pinned, SourceError> {
     let busy = settings.busy_timeout;
     let mut warnings = Vec::new();
-    let mut client = Client::open(path, access, busy)?;
     // The first reader rolls back what a killed writer left, and builds the index of the log.
-    if let Err(error) = client.begin_read() {
-        if !client::needs_recovery(&error) {
-            return Err(with_advice(error, access));
+    let start = |access| {
+        let client = Client::open(path, access, busy)?;
+        client.begin_read().map(|()| client)
+    };
+    let client = match start(access) {
+        Err(error) if client::needs_recovery(&error) => {
+            warnings.push(format!(
+                "a transaction that a killed process had left in {} was rolled back",
+                path.display()
+            ));
+            start(Access::WithLog { keeps_log: true })
         }
-        client = Client::open(path, Access::WithLog { keeps_log: true }, busy)?;
-        client.begin_read()?;
-        warnings.push(format!(
-            "a transaction that a killed process had left in {} was rolled back",
-            path.display()
-        ));
-    }
+        started => started.map_err(|error| with_advice(error, access)),
+    }?;
     let uses_log = client.uses_log()?;
     client.end_read()?;
     let mut pinned = if uses_log {
@@ -304,8 +305,7 @@ fn freeze(
             Err(Frozen::Io(error)) => return Err(fail(error)),
             Err(Frozen::Source(error)) => return Err(error),
         }
-        lock::unlock(shm, SHM_READERS).map_err(fail)?;
-        lock::unlock(database, DATABASE_READERS).map_err(fail)?;
+        thaw(database, shm).map_err(fail)?;
         client.end_read()?;
         if Instant::now() >= deadline {
             break;
@@ -331,13 +331,20 @@ fn try_freeze(database: &File, shm: &File, client: &Client) -> Result<Option<Ind
         return Ok(None);
     };
     client.begin_read().map_err(Frozen::Source)?;
-    let is_locked =
-        lock::try_shared(shm, SHM_READERS)? && lock::try_shared(database, DATABASE_READERS)?;
+    let is_locked = lock::try_shared(shm, SHM_DATABASE)?
+        && lock::try_shared(shm, SHM_LOG)?
+        && lock::try_shared(database, DATABASE_READERS)?;
     if !is_locked {
         return Ok(None);
     }
     // The index did not change while the transaction began: this is the commit that the connection sees.
     Ok(IndexHeader::read(shm)?.filter(|after| *after == before))
+}
+
+fn thaw(database: &File, shm: &File) -> io::Result<()> {
+    lock::unlock(shm, SHM_DATABASE)?;
+    lock::unlock(shm, SHM_LOG)?;
+    lock::unlock(database, DATABASE_READERS)
 }
 
 /// Copies a database without a log under the lock of a reader.
@@ -347,7 +354,6 @@ fn pin_under_lock(
     client: &Client,
     settings: &SqliteSettings,
 ) -> Result<Pinned, SourceError> {
-    let spool = Spool::new(path, database, settings)?;
     let deadline = Instant::now() + settings.busy_timeout;
     loop {
         client.begin_read()?;
@@ -362,20 +368,18 @@ fn pin_under_lock(
         }
         thread::sleep(Duration::from_millis(5));
     }
-    let filled = spool.fill(database);
+    let filled = pin_copy(path, database, settings);
     lock::unlock(database, DATABASE_READERS).map_err(|e| io_failure("cannot unlock", path, e))?;
-    filled?.pinned()
+    filled
 }
 
-/// Copies an empty database, of which SQLite would only remove a left-over log.
+/// Copies a database as it lies. (Of an empty one SQLite would only remove a left-over log.)
 fn pin_copy(
     path: &Path,
     database: &File,
     settings: &SqliteSettings,
 ) -> Result<Pinned, SourceError> {
-    Spool::new(path, database, settings)?
-        .fill(database)?
-        .pinned()
+    Spool::new(path, database, settings)?.fill(database)
 }
 
 /// Copies a database whose log does not exist, which means that nobody has it open; none if somebody came.
@@ -388,12 +392,16 @@ fn pin_idle(
     let fail = |e| cannot_read(path, e);
     let before = database.metadata().map_err(fail)?;
     // The clock of the file system, as it was when the spool file was made.
-    let now = spool.file.metadata().and_then(|meta| meta.modified());
+    let now = spool
+        .named
+        .as_file()
+        .metadata()
+        .and_then(|meta| meta.modified());
     let modified = before.modified().map_err(fail)?;
     if now.map_err(fail)? < modified + REST {
         return Ok(None);
     }
-    let spool = spool.fill(database)?;
+    let pinned = spool.fill(database)?;
     let after = database.metadata().map_err(fail)?;
     let times = |meta: &fs::Metadata| {
         let modified = (meta.mtime(), meta.mtime_nsec());
@@ -402,15 +410,12 @@ fn pin_idle(
     if times(&before) != times(&after) || beside(path, "-wal").exists() {
         return Ok(None);
     }
-    spool.pinned().map(Some)
+    Ok(Some(pinned))
 }
 
-/// A copy without a name, and a connection that was opened while it still had one.
+/// A file for a copy, which has a name only as long as it is empty.
 struct Spool {
-    file: File,
-    client: Client,
-    header: Option<Header>,
-    size_bytes: u64,
+    named: tempfile::NamedTempFile,
     shown: PathBuf,
 }
 
@@ -428,86 +433,94 @@ impl Spool {
                 .prefix(".keepstone-")
                 .tempfile_in(folder)
             {
-                Ok(named) => return Self::in_file(named, path, size_bytes),
+                Ok(named) => {
+                    check_room(&named, size_bytes, path)?;
+                    let shown = path.to_owned();
+                    return Ok(Self { named, shown });
+                }
                 Err(error) => last = Some(io_failure("cannot make a copy in", folder, error)),
             }
         }
         Err(last.unwrap_or_else(|| not_a_database(path)))
     }
 
-    /// SQLite opens files by name only. So it opens this one while it is still empty, and then the name goes.
-    fn in_file(
-        named: tempfile::NamedTempFile,
-        shown: &Path,
-        size_bytes: u64,
-    ) -> Result<Self, SourceError> {
-        let fail = |e| io_failure("cannot make a copy beside", shown, e);
-        let client = Client::open_immutable(named.path(), shown)?;
-        let (file, name) = named.into_parts();
-        name.close().map_err(fail)?;
-        let room = rustix::fs::fstatvfs(&file).map_err(|e| fail(e.into()))?;
-        if room.f_bavail.saturating_mul(room.f_frsize) < size_bytes {
-            return Err(SourceError::new(
-                SourceErrorKind::NoSpace,
-                format!(
-                    "cannot copy {}: {size_bytes} bytes are needed for the time of the backup; name another folder as spool_dir, or give the database a write-ahead log",
-                    shown.display()
-                ),
-            ));
-        }
-        Ok(Self {
-            file,
-            client,
-            header: None,
-            size_bytes: 0,
-            shown: shown.to_owned(),
-        })
-    }
-
     /// Copies the database as it lies.
-    fn fill(mut self, database: &File) -> Result<Self, SourceError> {
-        let fail = |e| cannot_read(&self.shown, e);
-        let file_bytes = database.metadata().map_err(fail)?.len();
-        self.header = header_of(database, &self.shown)?;
-        self.size_bytes = match &self.header {
-            Some(header) => header.pages_in(file_bytes) * u64::from(header.page_size),
-            None => 0,
-        };
-        if file_bytes < self.size_bytes {
-            return Err(SourceError::new(
-                SourceErrorKind::Corrupt,
-                format!("{} is shorter than its header says", self.shown.display()),
-            ));
+    ///
+    /// SQLite opens files by name only, and learns their size then. So it opens this one when it has its size and
+    /// nothing else; then the name goes, and only then does the content come.
+    fn fill(self, database: &File) -> Result<Pinned, SourceError> {
+        let fail = |e| io_failure("cannot make a copy of", &self.shown, e);
+        let (header, size_bytes) = measure_file(database, &self.shown)?;
+        self.named.as_file().set_len(size_bytes).map_err(fail)?;
+        let client = Client::open_before_content(self.named.path(), &self.shown)?;
+        let (file, name) = self.named.into_parts();
+        name.close().map_err(fail)?;
+        if rustix::fs::ioctl_ficlone(&file, database).is_ok() {
+            file.set_len(size_bytes).map_err(fail)?;
+        } else {
+            copy_bytes(database, &file, size_bytes).map_err(fail)?;
         }
-        if rustix::fs::ioctl_ficlone(&self.file, database).is_ok() {
-            self.file.set_len(self.size_bytes).map_err(fail)?;
-            return Ok(self);
-        }
-        let mut from = database;
-        from.seek(SeekFrom::Start(0)).map_err(fail)?;
-        let copied = io::copy(&mut from.take(self.size_bytes), &mut &self.file)
-            .map_err(|e| io_failure("cannot copy", &self.shown, e))?;
-        if copied != self.size_bytes {
-            return Err(fail(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(self)
-    }
-
-    fn pinned(self) -> Result<Pinned, SourceError> {
-        self.client.begin_read()?;
+        client.read_content()?;
+        client.begin_read()?;
         Ok(Pinned {
             image: Image {
-                header: self.header,
-                size_bytes: self.size_bytes,
-                base: self.file,
+                header,
+                size_bytes,
+                base: file,
                 log: None,
                 shown: self.shown,
             },
-            client: self.client,
+            client,
             warnings: Vec::new(),
             locks: None,
         })
     }
+}
+
+fn check_room(
+    spool: &tempfile::NamedTempFile,
+    size_bytes: u64,
+    shown: &Path,
+) -> Result<(), SourceError> {
+    let room = rustix::fs::fstatvfs(spool.as_file())
+        .map_err(|e| io_failure("cannot look at the folder of", spool.path(), e.into()))?;
+    if room.f_bavail.saturating_mul(room.f_frsize) >= size_bytes {
+        return Ok(());
+    }
+    Err(SourceError::new(
+        SourceErrorKind::NoSpace,
+        format!(
+            "cannot copy {}: {size_bytes} bytes are needed for the time of the backup; name another folder as spool_dir, or give the database a write-ahead log",
+            shown.display()
+        ),
+    ))
+}
+
+/// Header and size of a database whose file holds everything.
+fn measure_file(database: &File, shown: &Path) -> Result<(Option<Header>, u64), SourceError> {
+    let file_bytes = database
+        .metadata()
+        .map_err(|e| cannot_read(shown, e))?
+        .len();
+    let header = header_of(database, shown)?;
+    let size_bytes = header.as_ref().map_or(0, |header| {
+        header.pages_in(file_bytes) * u64::from(header.page_size)
+    });
+    if file_bytes < size_bytes {
+        return Err(SourceError::new(
+            SourceErrorKind::Corrupt,
+            format!("{} is shorter than its header says", shown.display()),
+        ));
+    }
+    Ok((header, size_bytes))
+}
+
+fn copy_bytes(mut from: &File, mut to: &File, size_bytes: u64) -> io::Result<()> {
+    from.seek(SeekFrom::Start(0))?;
+    if io::copy(&mut from.take(size_bytes), &mut to)? != size_bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
 }
 
 /// The header as it lies in the file; none if the file is empty.

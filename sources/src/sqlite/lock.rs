@@ -35,11 +35,17 @@ pub(super) const DATABASE_ALL: LockRange = LockRange {
     start: 0x4000_0000,
     length: 512,
 };
-/// In a `-shm` file: the five read marks and the mark of being in use. Read-locked, nothing of the log can be moved into
-/// the database, the log cannot start over, and the file is not truncated.
-pub(super) const SHM_READERS: LockRange = LockRange {
+/// In a `-shm` file: the read mark for readers of the database alone. Read-locked, nothing of the log can be moved into the
+/// database.
+pub(super) const SHM_DATABASE: LockRange = LockRange {
     start: 123,
-    length: 6,
+    length: 1,
+};
+/// In a `-shm` file: the last of the read marks for readers of the log, and the mark of being in use. Read-locked, the log
+/// cannot start over, and the index is not thrown away. The other marks are left to others: a writer needs one.
+pub(super) const SHM_LOG: LockRange = LockRange {
+    start: 127,
+    length: 2,
 };
 /// In a `-shm` file: write-locked by the one writer.
 pub(super) const SHM_WRITER: LockRange = LockRange {

@@ -163,7 +163,7 @@ impl Target for SqliteTarget {
     fn validate(&self, plan: &RestorePlan, items: &dyn Items) -> Result<Validation, SourceError> {
         let state = State::of(plan)?;
         let new = Files::new(&state.live, &state.id).new;
-        let client = Client::open_immutable(&new, &new)?;
+        let client = Client::open_immutable(&new)?;
         let digests = items
             .report()
             .collections

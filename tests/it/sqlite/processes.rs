@@ -31,7 +31,11 @@ impl Helper {
     /// Starts a role with further variables.
     pub(super) fn start_with(role: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sqlite::processes::helper_process", "--nocapture"])
+            .args([
+                "--exact",
+                "sqlite::processes::helper_process",
+                "--nocapture",
+            ])
             .env("TEST_SQLITE_ROLE", role)
             .env("TEST_SQLITE_PATH", path)
             .envs(variables.iter().copied())
@@ -155,11 +159,11 @@ fn wait_for_word() -> bool {
 
 /// Whether the test wants this process to end.
 fn is_over() -> bool {
+    let input = std::io::stdin();
     let mut fds = [rustix::event::PollFd::new(
-        &rustix::stdio::stdin(),
+        &input,
         rustix::event::PollFlags::IN,
-    )]
-    .map(|fd| fd);
+    )];
     let now = rustix::event::Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -171,7 +175,9 @@ fn is_over() -> bool {
 fn run_bank(path: &Path) {
     let mut connection = Connection::open(path).unwrap();
     connection.busy_timeout(Duration::from_secs(60)).unwrap();
-    connection.pragma_update(None, "synchronous", "OFF").unwrap();
+    connection
+        .pragma_update(None, "synchronous", "OFF")
+        .unwrap();
     let mut step = i64::from(std::process::id());
     let mut is_ready = false;
     loop {
@@ -194,7 +200,10 @@ fn run_bank(path: &Path) {
             .unwrap();
         match step % 10 {
             0..3 => transaction
-                .execute("INSERT INTO filler(data) VALUES (randomblob(?1))", [step * 37 % 20_000])
+                .execute(
+                    "INSERT INTO filler(data) VALUES (randomblob(?1))",
+                    [step * 37 % 20_000],
+                )
                 .unwrap(),
             3 => transaction
                 .execute("DELETE FROM filler WHERE id % 7 = ?1", [step % 7])
@@ -272,7 +281,9 @@ fn run_holder(path: &Path) {
 /// Commits a change into the log, and stays.
 fn run_committed(path: &Path) {
     let connection = Connection::open(path).unwrap();
-    connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    connection
+        .pragma_update(None, "wal_autocheckpoint", 0)
+        .unwrap();
     connection
         .execute("UPDATE rows SET generation = 'logged'", [])
         .unwrap();
