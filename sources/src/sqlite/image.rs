@@ -523,6 +523,12 @@ fn copy_bytes(mut from: &File, mut to: &File, size_bytes: u64) -> io::Result<()>
     Ok(())
 }
 
+/// The header of a database as its file has it; none if the file is empty.
+pub(super) fn read_header(path: &Path) -> Result<Option<Header>, SourceError> {
+    let file = File::open(path).map_err(|e| cannot_read(path, e))?;
+    header_of(&file, path)
+}
+
 /// The header as it lies in the file; none if the file is empty.
 fn header_of(file: &File, shown: &Path) -> Result<Option<Header>, SourceError> {
     let mut bytes = [0; HEADER_BYTES];

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::capture::{Tables, read_tables};
 use super::client::{Checked, Client};
 use super::header::{HEADER_BYTES, Header};
+use super::image::read_header;
 use super::lock::{self, FileId};
 use super::switch::{Files, StepHook, Steps, Switch};
 use super::{BUSY_TIMEOUT, KIND, beside, facts, io_failure};
@@ -261,12 +262,11 @@ impl SqliteTarget {
 
 /// Whether a file is a database, or empty, which is one too.
 fn may_be_database(path: &Path) -> Result<bool, SourceError> {
-    let fail = |e| io_failure("cannot look at", path, e);
-    let file = File::open(path).map_err(fail)?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, HEADER_BYTES as u64), &mut bytes)
-        .map_err(fail)?;
-    Ok(bytes.is_empty() || Header::parse(&bytes).is_some())
+    match read_header(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == SourceErrorKind::Corrupt => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file that the name means: links followed, absolute.
@@ -461,7 +461,8 @@ impl SqliteExport {
 impl Export for SqliteExport {
     fn export(&self, items: &dyn Items, out: &mut dyn ExportSink) -> Result<(), SourceError> {
         let item = only_stream(items)?;
-        let name = item.path.to_string();
+        let name = item.path.name().unwrap_or_default();
+        let name = String::from_utf8_lossy(name).into_owned();
         let fail = |e| io_failure("cannot write", Path::new(&name), e);
         let file = out.file(&name).map_err(fail)?;
         items.read(&item.path, &mut |bytes| file.write_all(bytes).map_err(fail))

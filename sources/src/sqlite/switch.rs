@@ -31,7 +31,7 @@ use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::client::{self, Rest};
-use super::image::Pinned;
+use super::image::{Pinned, read_header};
 use super::lock::{self, DATABASE_ALL, DATABASE_PENDING, FileId};
 use super::rebuild::side_files;
 use super::{SqliteSettings, beside, io_failure};
@@ -211,6 +211,7 @@ impl Switch {
     /// Copies the old database aside, then lets SQLite write the new one over it in one transaction.
     fn switch_in_place(&self) -> Result<(), SourceError> {
         let Files { live, new, old } = &self.files;
+        check_page_sizes(new, live)?;
         if id(old)?.is_none() {
             let copy = self.files.copy();
             remove(&copy)?;
@@ -270,6 +271,7 @@ impl Switch {
 
     fn roll_back_in_place(&self) -> Result<(), SourceError> {
         let Files { live, old, .. } = &self.files;
+        check_page_sizes(old, live)?;
         client::overwrite(old, live, self.busy)?;
         self.steps.done("overwritten back");
         self.files.remove_new()?;
@@ -424,6 +426,24 @@ fn sides_hold_nothing(path: &Path) -> Result<bool, SourceError> {
         Err(error) => return Err(io_failure("cannot read", &journal, error)),
     };
     Ok(log_bytes == 0 && !is_hot)
+}
+
+/// Refuses what SQLite cannot overwrite: with a log the size of the pages stays.
+fn check_page_sizes(from: &Path, to: &Path) -> Result<(), SourceError> {
+    match (read_header(from)?, read_header(to)?) {
+        (Some(new), Some(old)) if old.wal && new.page_size != old.page_size => {
+            Err(SourceError::new(
+                SourceErrorKind::Occupied,
+                format!(
+                    "{} is in use and cannot be overwritten in place, since its pages have {} bytes and the captured ones {}: stop what uses it",
+                    to.display(),
+                    old.page_size,
+                    new.page_size
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A consistent copy of a database that is in use.

@@ -354,6 +354,38 @@ fn the_copy_of_a_database_without_a_log_goes_where_it_is_told_to_and_has_no_name
     assert_eq!(error.kind(), SourceErrorKind::Missing);
 }
 
+#[test]
+fn a_user_who_may_only_read_gets_what_rests() {
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for journal_mode in JOURNAL_MODES {
+        let (folder, path) = place();
+        make_database(&path, journal_mode, "old");
+        let_rest(&path);
+        mode(&path, 0o444);
+        mode(folder.path(), 0o555);
+        Helper::start_as_nobody("capturer", &path).expect("rows 300");
+        if journal_mode == "wal" {
+            // Just written: somebody may have it open, and SQLite would have to make its files.
+            mode(&path, 0o644);
+            let now = fs::File::options().write(true).open(&path).unwrap();
+            now.set_modified(SystemTime::now() + Duration::from_secs(3600))
+                .unwrap();
+            mode(&path, 0o444);
+            let said = Helper::start_as_nobody("capturer", &path).finish();
+            assert!(
+                said.contains("Denied: ") && said.contains("write-ahead log"),
+                "{said}"
+            );
+        }
+        mode(&path, 0o000);
+        let said = Helper::start_as_nobody("capturer", &path).finish();
+        assert!(said.contains("Denied: cannot read"), "{said}");
+        mode(folder.path(), 0o755);
+    }
+}
+
 /// Everything that SQLite can hold and a careless copy could lose.
 const ODDITIES: &str = r#"
     CREATE TABLE "odd ""name"" table"("a ""column""" INTEGER, b, c REAL, d TEXT, e BLOB,

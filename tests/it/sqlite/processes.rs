@@ -30,7 +30,25 @@ impl Helper {
 
     /// Starts a role with further variables.
     pub(super) fn start_with(role: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::start_by(
+            Command::new(std::env::current_exe().unwrap()),
+            role,
+            path,
+            variables,
+        )
+    }
+
+    /// Starts a role as a user who may do little.
+    pub(super) fn start_as_nobody(role: &str, path: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        }
+        Self::start_by(command, role, path, &[])
+    }
+
+    fn start_by(mut command: Command, role: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = command
             .args([
                 "--exact",
                 "sqlite::processes::helper_process",
@@ -138,6 +156,7 @@ fn helper_process() {
         "exclusive" => run_exclusive(path),
         "grower" => run_grower(path),
         "restorer" => run_restorer(path),
+        "capturer" => run_capturer(path),
         other => panic!("no role {other}"),
     }
 }
@@ -332,6 +351,14 @@ fn run_grower(path: &Path) {
             row.get::<_, i64>(0)
         });
         say("written");
+    }
+}
+
+/// Captures, as whoever this process is, and says what came of it.
+fn run_capturer(path: &Path) {
+    match capture(path) {
+        Ok(captured) => say(&format!("rows {}", captured.report.collections[0].records)),
+        Err(error) => say(&format!("{:?}: {error}", error.kind())),
     }
 }
 

@@ -486,6 +486,37 @@ fn by_force_a_database_in_use_is_overwritten_in_one_transaction() {
 }
 
 #[test]
+fn overwriting_in_place_changes_the_page_size_only_without_a_log() {
+    let (_other, origin) = place();
+    make_database(&origin, "delete", "new");
+    stock(&origin, "PRAGMA page_size = 8192; VACUUM");
+    let new = capture(&origin).unwrap();
+    for mode in JOURNAL_MODES {
+        let (folder, path) = place();
+        make_database(&path, mode, "old");
+        let mut holder = Helper::start("holder", &path);
+        let target = forced(&path);
+        let plan = stage(&target, &new);
+        let switched = target.switch(&plan);
+        holder.go_on();
+        if mode == "wal" {
+            let error = switched.unwrap_err();
+            assert_eq!(error.kind(), SourceErrorKind::Occupied);
+            assert!(error.to_string().contains("8192"), "{error}");
+            holder.expect("old");
+        } else {
+            switched.unwrap();
+            holder.expect("new");
+        }
+        target.rollback(&plan, Phase::Switching).unwrap();
+        holder.go_on();
+        holder.expect("old");
+        holder.finish();
+        assert_eq!(names_in(folder.path()), ["app.db"]);
+    }
+}
+
+#[test]
 fn an_overwriting_killed_at_any_moment_is_all_old_or_all_new_and_can_be_finished_or_undone() {
     let (_new_folder, new_path) = place();
     make_database(&new_path, "wal", "new");
