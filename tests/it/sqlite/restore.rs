@@ -459,6 +459,7 @@ fn by_force_a_database_in_use_is_overwritten_in_one_transaction() {
         let new = captured(new_mode);
         let (folder, path) = place();
         make_database(&path, mode, "old");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let inode = fs::metadata(&path).unwrap().ino();
         let mut holder = Helper::start("holder", &path);
         let target = forced(&path);
@@ -469,6 +470,7 @@ fn by_force_a_database_in_use_is_overwritten_in_one_transaction() {
         holder.expect("new");
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
         assert_eq!(generation_of(Path::new(&plan.keeps[0])), "old");
+        assert_eq!(fs::metadata(&plan.keeps[0]).unwrap().mode() & 0o777, 0o640);
 
         target.rollback(&plan, Phase::Switched).unwrap();
         holder.go_on();
