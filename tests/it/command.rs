@@ -167,14 +167,14 @@ fn a_request_to_stop_ends_the_command() {
 
 #[test]
 fn an_engine_that_fails_ends_the_command_and_gets_its_error_back() {
-    let source = CommandSource::new(shell("yes 987655"));
+    let source = CommandSource::new(shell("yes 987655; true"));
     let mut opened = source.open().unwrap();
     let mut sink = MemorySink::new(None);
     sink.fail_after_bytes = Some(100_000);
     let error = opened.stream(&mut sink).unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Engine);
     drop(opened);
-    assert!(!is_running("987655"));
+    wait_until("the command is gone", || !is_running("987655"));
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! Everything happens on the caller's thread: one `poll` waits for the pipes and for the end of the child, and
 //! comes up for air every tenth of a second to look at the clock and at ^C.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -19,6 +18,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
+use super::talk::Talk;
 use super::{CommandSettings, LineHook};
 
 /// Size that the data pipe is given: fewer switches between the two processes.
@@ -29,10 +29,6 @@ const TICK: Duration = Duration::from_millis(100);
 const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 /// How long a process group has between SIGTERM and SIGKILL.
 const KILL_GRACE: Duration = Duration::from_secs(2);
-/// Lines of what the command said that are kept.
-const TAIL_LINES: usize = 20;
-/// Characters of one such line that are kept.
-const LINE_CHARS: usize = 500;
 /// Variables that a child never gets: they hold credentials of the repository.
 const SECRET_PREFIXES: [&str; 5] = ["KEEPSTONE_", "RESTIC_", "AWS_", "AZURE_", "GOOGLE_"];
 
@@ -216,9 +212,7 @@ impl Running {
 
     /// The last lines that the command wrote beside its data.
     pub(super) fn said(&self) -> impl Iterator<Item = &str> {
-        self.talk
-            .iter()
-            .flat_map(|talk| talk.lines.iter().map(String::as_str))
+        self.talk.iter().flat_map(Talk::lines)
     }
 
     /// Ends the whole process group, unless the command has ended and was waited for.
@@ -275,11 +269,7 @@ impl Running {
             fds.push(PollFd::new(data, flags));
         }
         for talk in &self.talk {
-            fds.extend(
-                talk.pipe
-                    .as_ref()
-                    .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
-            );
+            fds.extend(talk.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         }
         if self.exited_at.is_none() {
             fds.extend(
@@ -367,80 +357,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// A pipe on which the command talks to people.
-struct Talk {
-    pipe: Option<std::fs::File>,
-    on_line: Option<LineHook>,
-    partial: Vec<u8>,
-    lines: VecDeque<String>,
-}
-
-impl Talk {
-    fn new(pipe: OwnedFd, on_line: Option<LineHook>) -> Self {
-        Self {
-            pipe: Some(pipe.into()),
-            on_line,
-            partial: Vec::new(),
-            lines: VecDeque::new(),
-        }
-    }
-
-    /// Takes what is there without waiting for more.
-    fn drain(&mut self) {
-        let mut buffer = [0; 16 << 10];
-        while let Some(pipe) = &mut self.pipe {
-            match pipe.read(&mut buffer) {
-                Ok(0) => self.pipe = None,
-                Ok(count) => self.take(buffer.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => self.pipe = None,
-            }
-        }
-        self.end_line();
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if *byte == b'\n' || *byte == b'\r' {
-                self.end_line();
-            } else if self.partial.len() < LINE_CHARS * 4 {
-                self.partial.push(*byte);
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let text = String::from_utf8_lossy(&self.partial);
-        // A terminal must not obey what a program's error message holds.
-        let line: String = text
-            .trim_end()
-            .chars()
-            .map(|letter| if letter.is_control() { ' ' } else { letter })
-            .take(LINE_CHARS)
-            .collect();
-        self.partial.clear();
-        if line.is_empty() {
-            return;
-        }
-        if let Some(on_line) = &self.on_line {
-            on_line(&line);
-        }
-        if self.lines.len() == TAIL_LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
-    }
-}
-
-impl std::fmt::Debug for Talk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Talk")
-            .field("lines", &self.lines)
-            .finish_non_exhaustive()
     }
 }
 

@@ -42,6 +42,7 @@ mod capture;
 mod client;
 mod rebuild;
 mod split;
+mod talk;
 
 use std::fmt;
 use std::sync::Arc;

@@ -70,8 +70,16 @@ impl Client {
         Ok(client)
     }
 
-    /// Opens a file that nobody writes to: no locks, no files beside it. `shown` names it in errors.
-    pub(super) fn open_immutable(path: &Path, shown: &Path) -> Result<Self, SourceError> {
+    /// Opens a file that nobody writes to: no locks, no files beside it.
+    pub(super) fn open_immutable(path: &Path) -> Result<Self, SourceError> {
+        let client = Self::open_before_content(path, path)?;
+        client.read_content()?;
+        Ok(client)
+    }
+
+    /// The same for a file that has no content yet: nothing is read before `read_content`, and would be remembered.
+    /// `shown` names it in errors.
+    pub(super) fn open_before_content(path: &Path, shown: &Path) -> Result<Self, SourceError> {
         let mut uri = String::from("file://");
         for byte in path.as_os_str().as_encoded_bytes() {
             match byte {
@@ -82,11 +90,13 @@ impl Client {
         }
         uri.push_str("?immutable=1");
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-        let client = Self::connect(Path::new(&uri), &shown.display().to_string(), flags)?;
-        client
-            .set_up(Duration::ZERO)
-            .map_err(|e| client.cannot("open", e))?;
-        Ok(client)
+        Self::connect(Path::new(&uri), &shown.display().to_string(), flags)
+    }
+
+    /// Makes a connection of `open_before_content` ready.
+    pub(super) fn read_content(&self) -> Result<(), SourceError> {
+        self.set_up(Duration::ZERO)
+            .map_err(|e| self.cannot("open", e))
     }
 
     fn connect(path: &Path, name: &str, flags: OpenFlags) -> Result<Self, SourceError> {
@@ -309,7 +319,7 @@ impl Client {
 /// Whether a database could be brought to rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Everything is in the one file: transactions of the dead are rolled back, the log is empty and gone.
+    /// Everything is in the one file: transactions of the dead are rolled back, the log is empty.
     Complete,
     /// SQLite cannot make sense of the file.
     Damaged,
@@ -320,6 +330,8 @@ pub(super) fn bring_to_rest(path: &Path, busy: Duration) -> Result<Rest, SourceE
     let act = format!("cannot get {} for itself", path.display());
     let run = || {
         let connection = open_writing(path, busy)?;
+        // What is damaged is not made worse by closing it: only the checkpoint below moves the log.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;")?;
         let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             row.get::<_, i64>(0)
@@ -342,7 +354,7 @@ pub(super) fn bring_to_rest(path: &Path, busy: Duration) -> Result<Rest, SourceE
 
 /// Writes the content of one database over another in one transaction, which readers see whole or not at all.
 pub(super) fn overwrite(from: &Path, to: &Path, busy: Duration) -> Result<(), SourceError> {
-    let source = Client::open_immutable(from, from)?;
+    let source = Client::open_immutable(from)?;
     let run = || {
         let mut target = open_writing(to, busy)?;
         target.execute_batch("PRAGMA synchronous = FULL")?;

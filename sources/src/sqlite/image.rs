@@ -3,7 +3,7 @@
 //! Three ways lead to it, all without stopping a writer for longer than a local copy takes:
 //!
 //! - **With a log** that somebody uses: the database file with the log's frames laid over it, up to one commit. A shared lock
-//!   on all read marks keeps everybody from moving frames into the file and from starting the log over. Writers go
+//!   on two read marks keeps everybody from moving frames into the file and from starting the log over. Writers go
 //!   on appending. Nothing is copied to disk. The connection that digests the rows reads the same commit, because the
 //!   log's index is the same before and after its transaction began.
 //! - **Without a log**: a reader blocks writers, so the file is copied (cloned, where the file system can) into a file
@@ -11,29 +11,22 @@
 //! - **With a log that nobody uses**: opening it would create files, so it is copied as it lies, and the copy counts if
 //!   neither the file nor its folder showed a change meanwhile.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
-use super::client::{self, Access, Client};
+use super::client::{Access, Client};
+use super::freeze::{self, LogLocks};
 use super::header::{HEADER_BYTES, Header};
-use super::lock::{self, DATABASE_READERS, SHM_READERS, SHM_WRITER};
+use super::spool;
 use super::wal::{Frames, IndexHeader};
 use super::{SqliteSettings, beside, io_failure};
 
 /// Bytes read at once; a multiple of every page size.
 const BLOCK_BYTES: u32 = 1 << 20;
-/// Attempts to find the log between two commits before the writer is held back for a moment.
-const PATIENT_ATTEMPTS: u32 = 50;
-/// How long a file must have rested for its times to show any change.
-const REST: Duration = Duration::from_secs(1);
-/// Where a copy goes if the database's own folder cannot be written to.
-const OTHER_SPOOL_DIR: &str = "/var/tmp";
 
 /// A pinned image with a connection that sees the same instant.
 #[derive(Debug)]
@@ -44,7 +37,8 @@ pub(super) struct Pinned {
     pub(super) client: Client,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
-    locks: Option<LogLocks>,
+    /// What keeps a log as it is.
+    pub(super) locks: Option<LogLocks>,
 }
 
 /// The bytes of a database at one instant.
@@ -54,15 +48,12 @@ pub(super) struct Image {
     pub(super) header: Option<Header>,
     /// Its size.
     pub(super) size_bytes: u64,
-    base: File,
-    log: Option<(File, Frames)>,
-    shown: PathBuf,
-}
-
-#[derive(Debug)]
-struct LogLocks {
-    database: File,
-    shm: File,
+    /// The database file, or its copy.
+    pub(super) base: File,
+    /// What lies over it.
+    pub(super) log: Option<(File, Frames)>,
+    /// The database's own name, for errors.
+    pub(super) shown: PathBuf,
 }
 
 impl Pinned {
@@ -72,11 +63,11 @@ impl Pinned {
         let head = header_of(&database, path)?;
         let log_exists = beside(path, "-wal").exists();
         match head {
-            None => pin_copy(path, &database, settings),
+            None => spool::pin_copy(path, &database, settings),
             Some(header) if header.wal && !log_exists => {
-                match pin_idle(path, &database, settings)? {
+                match spool::pin_idle(path, &database, settings)? {
                     Some(pinned) => Ok(pinned),
-                    None => pin_live(
+                    None => freeze::pin_live(
                         path,
                         database,
                         settings,
@@ -84,13 +75,13 @@ impl Pinned {
                     ),
                 }
             }
-            Some(_) if log_exists => pin_live(
+            Some(_) if log_exists => freeze::pin_live(
                 path,
                 database,
                 settings,
                 Access::WithLog { keeps_log: true },
             ),
-            Some(_) => pin_live(path, database, settings, Access::ReadOnly),
+            Some(_) => freeze::pin_live(path, database, settings, Access::ReadOnly),
         }
     }
 
@@ -98,9 +89,9 @@ impl Pinned {
     /// descriptors must outlive its locks.
     pub(super) fn release(self) -> Result<(), SourceError> {
         if let Some(locks) = &self.locks {
-            let unlocked = lock::unlock(&locks.shm, SHM_READERS)
-                .and(lock::unlock(&locks.database, DATABASE_READERS));
-            unlocked.map_err(|e| io_failure("cannot unlock", &self.image.shown, e))?;
+            locks
+                .thaw()
+                .map_err(|e| io_failure("cannot unlock", &self.image.shown, e))?;
         }
         self.client.end_read()?;
         self.client.close()
@@ -155,7 +146,7 @@ impl Image {
 }
 
 /// Reads as much as there is; answers how much.
-fn read_up_to(file: &File, offset: u64, block: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_up_to(file: &File, offset: u64, block: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;
     while let Some(rest) = block.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + done as u64) {
@@ -168,95 +159,9 @@ fn read_up_to(file: &File, offset: u64, block: &mut [u8]) -> io::Result<usize> {
     Ok(done)
 }
 
-/// Pins a database through SQLite, with a log or without.
-fn pin_live(
-    path: &Path,
-    database: File,
-    settings: &SqliteSettings,
-    access: Access,
-) -> Result<Pinned, SourceError> {
-    let busy = settings.busy_timeout;
-    let mut warnings = Vec::new();
-    let mut client = Client::open(path, access, busy)?;
-    // The first reader rolls back what a killed writer left, and builds the index of the log.
-    if let Err(error) = client.begin_read() {
-        if !client::needs_recovery(&error) {
-            return Err(with_advice(error, access));
-        }
-        client = Client::open(path, Access::WithLog { keeps_log: true }, busy)?;
-        client.begin_read()?;
-        warnings.push(format!(
-            "a transaction that a killed process had left in {} was rolled back",
-            path.display()
-        ));
-    }
-    let uses_log = client.uses_log()?;
-    client.end_read()?;
-    let mut pinned = if uses_log {
-        pin_log(path, database, client, busy)?
-    } else {
-        let pinned = pin_under_lock(path, &database, &client, settings);
-        let ended = client.end_read();
-        client.close()?;
-        ended?;
-        pinned?
-    };
-    pinned.warnings = warnings;
-    Ok(pinned)
-}
-
-fn with_advice(error: SourceError, access: Access) -> SourceError {
-    let needs_folder = error.kind() == SourceErrorKind::Denied && access != Access::ReadOnly;
-    if !needs_folder {
-        return error;
-    }
-    let act = format!(
-        "{error}: with a write-ahead log a reader must be able to write the database, its -wal and -shm, and their folder"
-    );
-    let kind = error.kind();
-    match error.into_cause() {
-        Some(cause) => SourceError::new(kind, act).because(cause),
-        None => SourceError::new(kind, act),
-    }
-}
-
-/// Finds an instant between two commits and freezes it.
-fn pin_log(
-    path: &Path,
-    database: File,
-    client: Client,
-    busy: Duration,
-) -> Result<Pinned, SourceError> {
-    let shm_path = beside(path, "-shm");
-    let shm = File::options()
-        .read(true)
-        .write(true)
-        .open(&shm_path)
-        .or_else(|_| File::open(&shm_path))
-        .map_err(|e| cannot_read(&shm_path, e))?;
-    let log_path = beside(path, "-wal");
-    let log = File::open(&log_path).map_err(|e| cannot_read(&log_path, e))?;
-    let index = freeze(path, &database, &shm, &client, busy)?;
-    let frames = Frames::read(&log, &index).map_err(|e| cannot_read(&log_path, e))?;
-    let mut image = Image {
-        header: header_of(&database, path)?,
-        size_bytes: 0,
-        base: database.try_clone().map_err(|e| cannot_read(path, e))?,
-        log: Some((log, frames)),
-        shown: path.to_owned(),
-    };
-    image.measure(&index)?;
-    Ok(Pinned {
-        image,
-        client,
-        warnings: Vec::new(),
-        locks: Some(LogLocks { database, shm }),
-    })
-}
-
 impl Image {
     /// Learns size and header as of the pinned commit.
-    fn measure(&mut self, index: &IndexHeader) -> Result<(), SourceError> {
+    pub(super) fn measure(&mut self, index: &IndexHeader) -> Result<(), SourceError> {
         let shown = self.shown.clone();
         let fail = |e| cannot_read(&shown, e);
         if let Some(header) = &mut self.header {
@@ -280,238 +185,14 @@ impl Image {
     }
 }
 
-/// Begins a read transaction and locks log and database such that both show the commit that is answered.
-fn freeze(
-    path: &Path,
-    database: &File,
-    shm: &File,
-    client: &Client,
-    busy: Duration,
-) -> Result<IndexHeader, SourceError> {
-    let fail = |e| io_failure("cannot lock", path, e);
-    let deadline = Instant::now() + busy;
-    for attempt in 0_u32.. {
-        // A very busy writer is held back for the moment that it takes; a reader of another user may not.
-        let holds_writer =
-            attempt > PATIENT_ATTEMPTS && lock::try_exclusive(shm, SHM_WRITER).unwrap_or_default();
-        let frozen = try_freeze(database, shm, client);
-        if holds_writer {
-            lock::unlock(shm, SHM_WRITER).map_err(fail)?;
-        }
-        match frozen {
-            Ok(Some(index)) => return Ok(index),
-            Ok(None) => {}
-            Err(Frozen::Io(error)) => return Err(fail(error)),
-            Err(Frozen::Source(error)) => return Err(error),
-        }
-        lock::unlock(shm, SHM_READERS).map_err(fail)?;
-        lock::unlock(database, DATABASE_READERS).map_err(fail)?;
-        client.end_read()?;
-        if Instant::now() >= deadline {
-            break;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    Err(stayed_locked(path, busy))
-}
-
-enum Frozen {
-    Io(io::Error),
-    Source(SourceError),
-}
-
-impl From<io::Error> for Frozen {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-fn try_freeze(database: &File, shm: &File, client: &Client) -> Result<Option<IndexHeader>, Frozen> {
-    let Some(before) = IndexHeader::read(shm)? else {
-        return Ok(None);
-    };
-    client.begin_read().map_err(Frozen::Source)?;
-    let is_locked =
-        lock::try_shared(shm, SHM_READERS)? && lock::try_shared(database, DATABASE_READERS)?;
-    if !is_locked {
-        return Ok(None);
-    }
-    // The index did not change while the transaction began: this is the commit that the connection sees.
-    Ok(IndexHeader::read(shm)?.filter(|after| *after == before))
-}
-
-/// Copies a database without a log under the lock of a reader.
-fn pin_under_lock(
-    path: &Path,
-    database: &File,
-    client: &Client,
-    settings: &SqliteSettings,
-) -> Result<Pinned, SourceError> {
-    let spool = Spool::new(path, database, settings)?;
-    let deadline = Instant::now() + settings.busy_timeout;
-    loop {
-        client.begin_read()?;
-        let locked = lock::try_shared(database, DATABASE_READERS)
-            .map_err(|e| io_failure("cannot lock", path, e))?;
-        if locked {
-            break;
-        }
-        client.end_read()?;
-        if Instant::now() >= deadline {
-            return Err(stayed_locked(path, settings.busy_timeout));
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    let filled = spool.fill(database);
-    lock::unlock(database, DATABASE_READERS).map_err(|e| io_failure("cannot unlock", path, e))?;
-    filled?.pinned()
-}
-
-/// Copies an empty database, of which SQLite would only remove a left-over log.
-fn pin_copy(
-    path: &Path,
-    database: &File,
-    settings: &SqliteSettings,
-) -> Result<Pinned, SourceError> {
-    Spool::new(path, database, settings)?
-        .fill(database)?
-        .pinned()
-}
-
-/// Copies a database whose log does not exist, which means that nobody has it open; none if somebody came.
-fn pin_idle(
-    path: &Path,
-    database: &File,
-    settings: &SqliteSettings,
-) -> Result<Option<Pinned>, SourceError> {
-    let spool = Spool::new(path, database, settings)?;
-    let fail = |e| cannot_read(path, e);
-    let before = database.metadata().map_err(fail)?;
-    // The clock of the file system, as it was when the spool file was made.
-    let now = spool.file.metadata().and_then(|meta| meta.modified());
-    let modified = before.modified().map_err(fail)?;
-    if now.map_err(fail)? < modified + REST {
-        return Ok(None);
-    }
-    let spool = spool.fill(database)?;
-    let after = database.metadata().map_err(fail)?;
-    let times = |meta: &fs::Metadata| {
-        let modified = (meta.mtime(), meta.mtime_nsec());
-        (modified, (meta.ctime(), meta.ctime_nsec()), meta.len())
-    };
-    if times(&before) != times(&after) || beside(path, "-wal").exists() {
-        return Ok(None);
-    }
-    spool.pinned().map(Some)
-}
-
-/// A copy without a name, and a connection that was opened while it still had one.
-struct Spool {
-    file: File,
-    client: Client,
-    header: Option<Header>,
-    size_bytes: u64,
-    shown: PathBuf,
-}
-
-impl Spool {
-    fn new(path: &Path, database: &File, settings: &SqliteSettings) -> Result<Self, SourceError> {
-        let size_bytes = database.metadata().map_err(|e| cannot_read(path, e))?.len();
-        let own_folder = path.parent().unwrap_or(Path::new("/"));
-        let folders = match &settings.spool_dir {
-            Some(folder) => vec![folder.as_path()],
-            None => vec![own_folder, Path::new(OTHER_SPOOL_DIR)],
-        };
-        let mut last = None;
-        for folder in folders {
-            match tempfile::Builder::new()
-                .prefix(".keepstone-")
-                .tempfile_in(folder)
-            {
-                Ok(named) => return Self::in_file(named, path, size_bytes),
-                Err(error) => last = Some(io_failure("cannot make a copy in", folder, error)),
-            }
-        }
-        Err(last.unwrap_or_else(|| not_a_database(path)))
-    }
-
-    /// SQLite opens files by name only. So it opens this one while it is still empty, and then the name goes.
-    fn in_file(
-        named: tempfile::NamedTempFile,
-        shown: &Path,
-        size_bytes: u64,
-    ) -> Result<Self, SourceError> {
-        let fail = |e| io_failure("cannot make a copy beside", shown, e);
-        let client = Client::open_immutable(named.path(), shown)?;
-        let (file, name) = named.into_parts();
-        name.close().map_err(fail)?;
-        let room = rustix::fs::fstatvfs(&file).map_err(|e| fail(e.into()))?;
-        if room.f_bavail.saturating_mul(room.f_frsize) < size_bytes {
-            return Err(SourceError::new(
-                SourceErrorKind::NoSpace,
-                format!(
-                    "cannot copy {}: {size_bytes} bytes are needed for the time of the backup; name another folder as spool_dir, or give the database a write-ahead log",
-                    shown.display()
-                ),
-            ));
-        }
-        Ok(Self {
-            file,
-            client,
-            header: None,
-            size_bytes: 0,
-            shown: shown.to_owned(),
-        })
-    }
-
-    /// Copies the database as it lies.
-    fn fill(mut self, database: &File) -> Result<Self, SourceError> {
-        let fail = |e| cannot_read(&self.shown, e);
-        let file_bytes = database.metadata().map_err(fail)?.len();
-        self.header = header_of(database, &self.shown)?;
-        self.size_bytes = match &self.header {
-            Some(header) => header.pages_in(file_bytes) * u64::from(header.page_size),
-            None => 0,
-        };
-        if file_bytes < self.size_bytes {
-            return Err(SourceError::new(
-                SourceErrorKind::Corrupt,
-                format!("{} is shorter than its header says", self.shown.display()),
-            ));
-        }
-        if rustix::fs::ioctl_ficlone(&self.file, database).is_ok() {
-            self.file.set_len(self.size_bytes).map_err(fail)?;
-            return Ok(self);
-        }
-        let mut from = database;
-        from.seek(SeekFrom::Start(0)).map_err(fail)?;
-        let copied = io::copy(&mut from.take(self.size_bytes), &mut &self.file)
-            .map_err(|e| io_failure("cannot copy", &self.shown, e))?;
-        if copied != self.size_bytes {
-            return Err(fail(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(self)
-    }
-
-    fn pinned(self) -> Result<Pinned, SourceError> {
-        self.client.begin_read()?;
-        Ok(Pinned {
-            image: Image {
-                header: self.header,
-                size_bytes: self.size_bytes,
-                base: self.file,
-                log: None,
-                shown: self.shown,
-            },
-            client: self.client,
-            warnings: Vec::new(),
-            locks: None,
-        })
-    }
+/// The header of a database as its file has it; none if the file is empty.
+pub(super) fn read_header(path: &Path) -> Result<Option<Header>, SourceError> {
+    let file = File::open(path).map_err(|e| cannot_read(path, e))?;
+    header_of(&file, path)
 }
 
 /// The header as it lies in the file; none if the file is empty.
-fn header_of(file: &File, shown: &Path) -> Result<Option<Header>, SourceError> {
+pub(super) fn header_of(file: &File, shown: &Path) -> Result<Option<Header>, SourceError> {
     let mut bytes = [0; HEADER_BYTES];
     let count = read_up_to(file, 0, &mut bytes).map_err(|e| cannot_read(shown, e))?;
     if count == 0 {
@@ -521,7 +202,7 @@ fn header_of(file: &File, shown: &Path) -> Result<Option<Header>, SourceError> {
     header.map(Some).ok_or_else(|| not_a_database(shown))
 }
 
-fn not_a_database(path: &Path) -> SourceError {
+pub(super) fn not_a_database(path: &Path) -> SourceError {
     SourceError::new(
         SourceErrorKind::Corrupt,
         format!(
@@ -531,13 +212,6 @@ fn not_a_database(path: &Path) -> SourceError {
     )
 }
 
-fn stayed_locked(path: &Path, busy: Duration) -> SourceError {
-    SourceError::new(
-        SourceErrorKind::Unreachable,
-        format!("{} stayed locked for {busy:?}", path.display()),
-    )
-}
-
-fn cannot_read(path: &Path, error: io::Error) -> SourceError {
+pub(super) fn cannot_read(path: &Path, error: io::Error) -> SourceError {
     io_failure("cannot read", path, error)
 }

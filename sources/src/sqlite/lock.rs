@@ -35,11 +35,17 @@ pub(super) const DATABASE_ALL: LockRange = LockRange {
     start: 0x4000_0000,
     length: 512,
 };
-/// In a `-shm` file: the five read marks and the mark of being in use. Read-locked, nothing of the log can be moved into
-/// the database, the log cannot start over, and the file is not truncated.
-pub(super) const SHM_READERS: LockRange = LockRange {
+/// In a `-shm` file: the read mark for readers of the database alone. Read-locked, nothing of the log can be moved into the
+/// database.
+pub(super) const SHM_DATABASE: LockRange = LockRange {
     start: 123,
-    length: 6,
+    length: 1,
+};
+/// In a `-shm` file: the last of the read marks for readers of the log, and the mark of being in use. Read-locked, the log
+/// cannot start over, and the index is not thrown away. The other marks are left to others: a writer needs one.
+pub(super) const SHM_LOG: LockRange = LockRange {
+    start: 127,
+    length: 2,
 };
 /// In a `-shm` file: write-locked by the one writer.
 pub(super) const SHM_WRITER: LockRange = LockRange {
@@ -108,8 +114,8 @@ impl FileId {
     }
 }
 
-/// Other processes that have a file open, as far as this user may see them: `4711 (grafana)`.
-pub(super) fn holders(file: FileId) -> Vec<String> {
+/// Other processes that have a file open under its name, as far as this user may see them: `4711 (grafana)`.
+pub(super) fn holders(file: FileId, path: &Path) -> Vec<String> {
     let own = std::process::id().to_string();
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -119,15 +125,29 @@ pub(super) fn holders(file: FileId) -> Vec<String> {
             continue;
         }
         let descriptors = fs::read_dir(process.path().join("fd"));
-        let holds = descriptors.into_iter().flatten().flatten().any(|entry| {
-            fs::metadata(entry.path()).is_ok_and(|meta| FileId::of_meta(&meta) == file)
-        });
+        let holds = descriptors
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| is_file(&entry.path(), file, path));
         if holds {
             let program = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             found.push(format!("{name} ({})", program.trim_end()));
         }
     }
     found
+}
+
+/// Whether a descriptor is this file. Names are compared first: to look at a file on a dead network drive may hang.
+fn is_file(descriptor: &Path, file: FileId, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let has_name = fs::read_link(descriptor).is_ok_and(|target| {
+        target
+            .file_name()
+            // The kernel puts ` (deleted)` behind a name that is gone.
+            .is_some_and(|other| other.as_encoded_bytes().starts_with(name))
+    });
+    has_name && fs::metadata(descriptor).is_ok_and(|meta| FileId::of_meta(&meta) == file)
 }
 
 #[cfg(test)]

@@ -57,11 +57,16 @@
 
 mod capture;
 mod client;
+mod compare;
+mod files;
+mod freeze;
 mod header;
 mod image;
 mod lock;
+mod preflight;
 mod rebuild;
 mod rows;
+mod spool;
 mod switch;
 mod wal;
 

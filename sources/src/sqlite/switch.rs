@@ -18,12 +18,10 @@
 //! and only after the folder is synced does the rename follow. What cannot be brought to rest, because SQLite takes the file
 //! for damaged, or because there is no file, has its side files moved to the name of O, and back again.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,9 +29,11 @@ use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::client::{self, Rest};
-use super::image::Pinned;
+use super::files::{
+    Files, Steps, create_private, id, remove, rename, side_files, take_owner_and_mode,
+};
+use super::image::{Pinned, read_header};
 use super::lock::{self, DATABASE_ALL, DATABASE_PENDING, FileId};
-use super::rebuild::side_files;
 use super::{SqliteSettings, beside, io_failure};
 
 /// How often a database is brought to rest before somebody who keeps disturbing it wins.
@@ -42,70 +42,6 @@ const ATTEMPTS: u32 = 5;
 const RETRY: Duration = Duration::from_millis(20);
 /// How long the switch waits for processes that had opened the old file in the last moment.
 const LATECOMERS: Duration = Duration::from_secs(5);
-
-/// Called with the name of every step that was taken.
-pub(super) type StepHook = Arc<dyn Fn(&'static str) + Send + Sync>;
-
-/// Tells a test where it is.
-#[derive(Clone, Default)]
-pub(super) struct Steps(Option<StepHook>);
-
-impl Steps {
-    pub(super) fn calling(hook: StepHook) -> Self {
-        Self(Some(hook))
-    }
-
-    pub(super) fn done(&self, step: &'static str) {
-        if let Some(hook) = &self.0 {
-            hook(step);
-        }
-    }
-}
-
-impl fmt::Debug for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Steps")
-    }
-}
-
-/// The names of one restore.
-#[derive(Debug, Clone)]
-pub(super) struct Files {
-    pub(super) live: PathBuf,
-    pub(super) new: PathBuf,
-    pub(super) old: PathBuf,
-}
-
-impl Files {
-    pub(super) fn new(live: &Path, id: &str) -> Self {
-        Self {
-            live: live.to_owned(),
-            new: beside(live, &format!(".keepstone-{id}.new")),
-            old: beside(live, &format!(".keepstone-{id}.old")),
-        }
-    }
-
-    /// Removes the staged file and whatever a validation may have left beside it.
-    pub(super) fn remove_new(&self) -> Result<(), SourceError> {
-        for side in side_files(&self.new) {
-            remove(&side)?;
-        }
-        remove(&self.new)
-    }
-
-    /// Makes renames and removals last.
-    pub(super) fn sync_folder(&self) -> Result<(), SourceError> {
-        let folder = self.live.parent().unwrap_or(Path::new("/"));
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|e| io_failure("cannot sync the folder", folder, e))
-    }
-
-    /// The half-made copy of the old database, in a switch in place.
-    fn copy(&self) -> PathBuf {
-        beside(&self.old, ".part")
-    }
-}
 
 /// One restore's way from staged to switched, and back.
 #[derive(Debug)]
@@ -204,13 +140,14 @@ impl Switch {
         self.steps.done("renamed");
         self.files.sync_folder()?;
         self.steps.done("synced");
-        lock.wait_for_latecomers();
+        lock.wait_for_latecomers(live);
         Ok(())
     }
 
     /// Copies the old database aside, then lets SQLite write the new one over it in one transaction.
     fn switch_in_place(&self) -> Result<(), SourceError> {
         let Files { live, new, old } = &self.files;
+        check_page_sizes(new, live)?;
         if id(old)?.is_none() {
             let copy = self.files.copy();
             remove(&copy)?;
@@ -263,13 +200,14 @@ impl Switch {
         self.steps.done("renamed back");
         self.files.sync_folder()?;
         if let Some(lock) = lock {
-            lock.wait_for_latecomers();
+            lock.wait_for_latecomers(live);
         }
         Ok(())
     }
 
     fn roll_back_in_place(&self) -> Result<(), SourceError> {
         let Files { live, old, .. } = &self.files;
+        check_page_sizes(old, live)?;
         client::overwrite(old, live, self.busy)?;
         self.steps.done("overwritten back");
         self.files.remove_new()?;
@@ -297,7 +235,9 @@ impl Switch {
     }
 
     fn users(&self) -> Result<Vec<String>, SourceError> {
-        Ok(id(&self.files.live)?.map(lock::holders).unwrap_or_default())
+        let live = &self.files.live;
+        let users = id(live)?.map(|id| lock::holders(id, live));
+        Ok(users.unwrap_or_default())
     }
 
     /// Brings the live file to rest and locks it so that it stays there.
@@ -309,7 +249,8 @@ impl Switch {
             self.steps.done("at rest");
             let lock = ExclusiveLock::take(live, self.busy)?;
             // Between the two a process may have come, written, and gone.
-            if rest == Rest::Damaged || sides_hold_nothing(live)? {
+            let is_same = id(live)? == Some(lock.id);
+            if is_same && (rest == Rest::Damaged || sides_hold_nothing(live)?) {
                 return Ok((lock, rest));
             }
         }
@@ -399,9 +340,9 @@ impl ExclusiveLock {
 
     /// A process that had opened the old file just before the rename waits for this lock, and would then take the
     /// new database's log for its own. It gets a while to give up.
-    fn wait_for_latecomers(self) {
+    fn wait_for_latecomers(self, path: &Path) {
         let deadline = Instant::now() + LATECOMERS;
-        let is_held = || !lock::holders(self.id).is_empty();
+        let is_held = || !lock::holders(self.id, path).is_empty();
         while is_held() && Instant::now() < deadline {
             thread::sleep(RETRY);
         }
@@ -426,6 +367,24 @@ fn sides_hold_nothing(path: &Path) -> Result<bool, SourceError> {
     Ok(log_bytes == 0 && !is_hot)
 }
 
+/// Refuses what SQLite cannot overwrite: with a log the size of the pages stays.
+fn check_page_sizes(from: &Path, to: &Path) -> Result<(), SourceError> {
+    match (read_header(from)?, read_header(to)?) {
+        (Some(new), Some(old)) if old.wal && new.page_size != old.page_size => {
+            Err(SourceError::new(
+                SourceErrorKind::Occupied,
+                format!(
+                    "{} is in use and cannot be overwritten in place, since its pages have {} bytes and the captured ones {}: stop what uses it",
+                    to.display(),
+                    old.page_size,
+                    new.page_size
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A consistent copy of a database that is in use.
 fn copy_database(from: &Path, to: &Path, busy: Duration) -> Result<(), SourceError> {
     let settings = SqliteSettings {
@@ -435,12 +394,12 @@ fn copy_database(from: &Path, to: &Path, busy: Duration) -> Result<(), SourceErr
     let pinned = Pinned::new(from, &settings)?;
     let fail = |e| io_failure("cannot write", to, e);
     let copied = (|| {
-        let mut file = File::create_new(to).map_err(fail)?;
-        let mode = fs::metadata(from).map_err(fail)?.permissions();
-        file.set_permissions(mode).map_err(fail)?;
+        let mut file = create_private(to)?;
         pinned
             .image
             .copy_to(&mut |block| io::Write::write_all(&mut file, block).map_err(fail))?;
+        let mode = fs::metadata(from).map_err(fail)?.mode();
+        take_owner_and_mode(&file, from, mode & 0o777).map_err(fail)?;
         file.sync_all().map_err(fail)
     })();
     pinned.release()?;
@@ -459,22 +418,4 @@ fn in_use(path: &Path, users: &[String]) -> SourceError {
             path.display()
         ),
     )
-}
-
-fn id(path: &Path) -> Result<Option<FileId>, SourceError> {
-    FileId::of(path).map_err(|e| io_failure("cannot look at", path, e))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), SourceError> {
-    fs::rename(from, to).map_err(|e| io_failure("cannot rename", from, e))
-}
-
-/// Removes a file that may be gone already.
-fn remove(path: &Path) -> Result<(), SourceError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io_failure("cannot remove", path, error))
-        }
-        _ => Ok(()),
-    }
 }

@@ -6,11 +6,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use keepstone_engine::source::{
-    Consistency, Export as _, ExportSink, Profile, Source as _, SourceErrorKind, Target as _,
+    Consistency, Export as _, ExportSink, Profile, Source as _, SourceError, SourceErrorKind,
+    Target as _,
 };
-use keepstone_sources::sqlite::{
-    SqliteExport, SqliteSource, SqliteTarget, SqliteTargetOptions,
-};
+use keepstone_sources::sqlite::{SqliteExport, SqliteSource, SqliteTarget, SqliteTargetOptions};
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use rusqlite::Connection;
 
@@ -19,6 +18,11 @@ use super::{
     JOURNAL_MODES, MOMENT, capture, files_in, generation_of, integrity, make_database, names_in,
     place, settings, source, stock, write_out,
 };
+
+/// The error of a capture that must fail, without printing pages if it does not.
+fn failure(result: Result<MemoryCapture, SourceError>) -> SourceError {
+    result.map(|_| "a capture").unwrap_err()
+}
 
 /// Restores a capture beside and lets it be compared with what it recorded of itself.
 fn assert_valid(captured: &MemoryCapture) {
@@ -42,7 +46,9 @@ fn every_capture_under_writers_is_one_instant() {
     for mode in JOURNAL_MODES {
         let (_folder, path) = place();
         let connection = Connection::open(&path).unwrap();
-        connection.pragma_update(None, "journal_mode", mode).unwrap();
+        connection
+            .pragma_update(None, "journal_mode", mode)
+            .unwrap();
         connection
             .execute_batch(
                 "CREATE TABLE accounts(id INTEGER PRIMARY KEY, amount INTEGER);
@@ -119,18 +125,28 @@ fn equal_content_gives_equal_bytes_and_a_checkpoint_changes_nothing() {
         let (_folder, path) = place();
         make_database(&path, mode, "old");
         let first = capture(&path).unwrap();
-        assert_eq!(first, capture(&path).unwrap(), "{mode}");
+        assert!(first == capture(&path).unwrap(), "{mode}");
     }
     let (_folder, path) = place();
     make_database(&path, "wal", "old");
     Helper::start("committed", &path).kill();
-    assert!(fs::metadata(path.with_file_name("app.db-wal")).unwrap().len() > 0);
+    assert!(
+        fs::metadata(path.with_file_name("app.db-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
     let logged = capture(&path).unwrap();
-    assert!(fs::metadata(path.with_file_name("app.db-wal")).unwrap().len() > 0);
+    assert!(
+        fs::metadata(path.with_file_name("app.db-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
     Connection::open(&path).unwrap().close().unwrap_or_default();
     stock(&path, "PRAGMA wal_checkpoint(TRUNCATE)");
     let moved = capture(&path).unwrap();
-    assert_eq!(logged, moved);
+    assert!(logged == moved);
     let (_other, image) = place();
     write_out(&logged, &image);
     assert_eq!(generation_of(&image), "logged");
@@ -140,7 +156,12 @@ fn equal_content_gives_equal_bytes_and_a_checkpoint_changes_nothing() {
 fn the_database_and_its_folder_are_left_as_they_were() {
     let times = |path: &Path| {
         let meta = fs::metadata(path).unwrap();
-        (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+        (
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ctime(),
+            meta.ctime_nsec(),
+        )
     };
     for (mode, role, rests) in [
         ("delete", None, false),
@@ -164,8 +185,14 @@ fn the_database_and_its_folder_are_left_as_they_were() {
         let (before, then) = (files_in(folder.path()), times(&path));
         let captured = capture(&path).unwrap();
         assert_eq!(captured.report.warnings, [""; 0]);
-        assert_eq!(names_in(folder.path()), Vec::from_iter(before.keys().cloned()));
-        assert_eq!(without_index(files_in(folder.path())), without_index(before));
+        assert_eq!(
+            names_in(folder.path()),
+            Vec::from_iter(before.keys().cloned())
+        );
+        assert_eq!(
+            without_index(files_in(folder.path())),
+            without_index(before)
+        );
         assert_eq!(times(&path), then, "{mode} {role:?}");
         drop(helper);
     }
@@ -222,8 +249,12 @@ fn a_lock_is_waited_for_and_then_named() {
         let holder = Helper::start("exclusive", &path);
         let mut settings = settings(&path);
         settings.busy_timeout = MOMENT;
-        let error = MemoryCapture::of(&SqliteSource::new(settings.clone())).unwrap_err();
-        assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{mode}: {error:?}");
+        let error = failure(MemoryCapture::of(&SqliteSource::new(settings.clone())));
+        assert_eq!(
+            error.kind(),
+            SourceErrorKind::Unreachable,
+            "{mode}: {error:?}"
+        );
         assert!(error.to_string().contains("app.db"), "{error}");
         holder.kill();
         MemoryCapture::of(&SqliteSource::new(settings)).unwrap();
@@ -233,11 +264,11 @@ fn a_lock_is_waited_for_and_then_named() {
 #[test]
 fn what_is_no_database_is_refused_by_kind() {
     let (folder, path) = place();
-    let kind = |path: &Path| capture(path).unwrap_err().kind();
+    let kind = |path: &Path| failure(capture(path)).kind();
     assert_eq!(kind(&path), SourceErrorKind::Missing);
     assert_eq!(kind(folder.path()), SourceErrorKind::Settings);
     fs::write(&path, "name,amount\n".repeat(1000)).unwrap();
-    let error = capture(&path).unwrap_err();
+    let error = failure(capture(&path));
     assert_eq!(error.kind(), SourceErrorKind::Corrupt);
     assert!(error.to_string().contains("encrypted"), "{error}");
     fs::write(&path, b"SQLite").unwrap();
@@ -251,14 +282,14 @@ fn a_damaged_database_fails_the_capture() {
         make_database(&path, mode, "old");
         let good = fs::read(&path).unwrap();
         fs::write(&path, &good[..good.len() - 4096]).unwrap();
-        let error = capture(&path).unwrap_err();
+        let error = failure(capture(&path));
         assert_eq!(error.kind(), SourceErrorKind::Corrupt, "{mode}: {error:?}");
 
         let mut bad = good.clone();
         let middle = good.len() / 2 / 4096 * 4096;
         bad[middle..middle + 100].fill(0xee);
         fs::write(&path, &bad).unwrap();
-        let error = capture(&path).unwrap_err();
+        let error = failure(capture(&path));
         assert_eq!(error.kind(), SourceErrorKind::Corrupt, "{mode}: {error:?}");
     }
 }
@@ -308,16 +339,51 @@ fn the_copy_of_a_database_without_a_log_goes_where_it_is_told_to_and_has_no_name
     settings.spool_dir = Some(spool.path().to_owned());
     let source = SqliteSource::new(settings.clone());
     let opened = source.open().unwrap();
-    let spooled = fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
-        let target = fs::read_link(entry.path()).unwrap_or_default();
-        target.starts_with(spool.path()) && target.to_string_lossy().ends_with("(deleted)")
-    });
+    let spooled = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .any(|entry| {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            target.starts_with(spool.path()) && target.to_string_lossy().ends_with("(deleted)")
+        });
     assert!(spooled);
     assert_eq!(names_in(spool.path()), [""; 0]);
     opened.close().unwrap();
     settings.spool_dir = Some(spool.path().join("missing"));
-    let error = MemoryCapture::of(&SqliteSource::new(settings)).unwrap_err();
+    let error = failure(MemoryCapture::of(&SqliteSource::new(settings)));
     assert_eq!(error.kind(), SourceErrorKind::Missing);
+}
+
+#[test]
+fn a_user_who_may_only_read_gets_what_rests() {
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for journal_mode in JOURNAL_MODES {
+        let (folder, path) = place();
+        make_database(&path, journal_mode, "old");
+        let_rest(&path);
+        mode(&path, 0o444);
+        mode(folder.path(), 0o555);
+        Helper::start_as_nobody("capturer", &path).expect("rows 300");
+        if journal_mode == "wal" {
+            // Just written: somebody may have it open, and SQLite would have to make its files.
+            mode(&path, 0o644);
+            let now = fs::File::options().write(true).open(&path).unwrap();
+            now.set_modified(SystemTime::now() + Duration::from_secs(3600))
+                .unwrap();
+            mode(&path, 0o444);
+            let said = Helper::start_as_nobody("capturer", &path).finish();
+            assert!(
+                said.contains("Denied: ") && said.contains("write-ahead log"),
+                "{said}"
+            );
+        }
+        mode(&path, 0o000);
+        let said = Helper::start_as_nobody("capturer", &path).finish();
+        assert!(said.contains("Denied: cannot read"), "{said}");
+        mode(folder.path(), 0o755);
+    }
 }
 
 /// Everything that SQLite can hold and a careless copy could lose.
@@ -362,7 +428,11 @@ fn everything_a_database_can_hold_comes_back() {
         assert_eq!(rows("pairs"), Some(3));
         assert_eq!(rows("counted"), Some(1));
         assert_eq!(rows("notes_content"), Some(2));
-        assert_eq!(rows("notes"), None, "a virtual table is counted by what it stores");
+        assert_eq!(
+            rows("notes"),
+            None,
+            "a virtual table is counted by what it stores"
+        );
 
         // The export is a database for everybody.
         let folder = tempfile::tempdir().unwrap();
@@ -377,14 +447,21 @@ fn everything_a_database_can_hold_comes_back() {
             "PRAGMA encoding; PRAGMA user_version; PRAGMA application_id; PRAGMA auto_vacuum",
             "SELECT rowid FROM notes WHERE notes MATCH 'fox'",
         ] {
-            assert_eq!(stock(&exported, question), stock(&path, question), "{setup}");
+            assert_eq!(
+                stock(&exported, question),
+                stock(&path, question),
+                "{setup}"
+            );
         }
         let facts = &captured.open_facts.attributes;
         assert_eq!(
             captured.content("app.db").len() as u64,
             facts["page_size"].as_u64().unwrap() * facts["page_count"].as_u64().unwrap()
         );
-        assert_eq!(facts["written_by"], stock(&path, "SELECT sqlite_version()").trim());
+        assert_eq!(
+            facts["written_by"],
+            stock(&path, "SELECT sqlite_version()").trim()
+        );
     }
 }
 
@@ -411,7 +488,10 @@ fn what_a_capture_says_of_itself() {
     assert_eq!(facts["journal_mode"], "wal");
     assert_eq!(facts["file_mode"], 0o640);
     assert_eq!(facts["schema_objects"], 1);
-    assert_eq!(captured.open_facts.version.as_deref(), Some(rusqlite::version()));
+    assert_eq!(
+        captured.open_facts.version.as_deref(),
+        Some(rusqlite::version())
+    );
     let (info, _) = captured.items.values().next().unwrap();
     assert_eq!(info.profile, Profile::Bytes);
     let table = &captured.report.collections[0];
@@ -426,9 +506,12 @@ fn digests_depend_on_rows_and_not_on_pages() {
     let before = capture(&path).unwrap();
     stock(&path, "DELETE FROM rows WHERE id = 7; VACUUM;");
     let without = capture(&path).unwrap();
-    stock(&path, "PRAGMA page_size = 8192; VACUUM; INSERT INTO rows VALUES (7, 'old', zeroblob(49))");
+    stock(
+        &path,
+        "PRAGMA page_size = 8192; VACUUM; INSERT INTO rows VALUES (7, 'old', zeroblob(49))",
+    );
     let again = capture(&path).unwrap();
-    assert_ne!(before.content("app.db"), again.content("app.db"));
+    assert!(before.content("app.db") != again.content("app.db"));
     assert_ne!(before.report, without.report);
     assert_eq!(before.report, again.report);
 }
@@ -456,9 +539,18 @@ fn a_table_that_needs_the_application_is_saved_but_not_counted() {
          CREATE TABLE plain(a); INSERT INTO plain VALUES (1);",
     );
     let captured = capture(&path).unwrap();
-    let names: Vec<_> = captured.report.collections.iter().map(|t| &t.name).collect();
+    let names: Vec<_> = captured
+        .report
+        .collections
+        .iter()
+        .map(|t| &t.name)
+        .collect();
     assert_eq!(names, ["plain"]);
     assert_eq!(captured.report.warnings.len(), 1);
-    assert!(captured.report.warnings[0].contains("prices"), "{:?}", captured.report);
+    assert!(
+        captured.report.warnings[0].contains("prices"),
+        "{:?}",
+        captured.report
+    );
     assert_valid(&captured);
 }

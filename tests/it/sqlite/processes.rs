@@ -30,8 +30,30 @@ impl Helper {
 
     /// Starts a role with further variables.
     pub(super) fn start_with(role: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sqlite::processes::helper_process", "--nocapture"])
+        Self::start_by(
+            Command::new(std::env::current_exe().unwrap()),
+            role,
+            path,
+            variables,
+        )
+    }
+
+    /// Starts a role as a user who may do little.
+    pub(super) fn start_as_nobody(role: &str, path: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        }
+        Self::start_by(command, role, path, &[])
+    }
+
+    fn start_by(mut command: Command, role: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = command
+            .args([
+                "--exact",
+                "sqlite::processes::helper_process",
+                "--nocapture",
+            ])
             .env("TEST_SQLITE_ROLE", role)
             .env("TEST_SQLITE_PATH", path)
             .envs(variables.iter().copied())
@@ -134,6 +156,7 @@ fn helper_process() {
         "exclusive" => run_exclusive(path),
         "grower" => run_grower(path),
         "restorer" => run_restorer(path),
+        "capturer" => run_capturer(path),
         other => panic!("no role {other}"),
     }
 }
@@ -155,11 +178,11 @@ fn wait_for_word() -> bool {
 
 /// Whether the test wants this process to end.
 fn is_over() -> bool {
+    let input = std::io::stdin();
     let mut fds = [rustix::event::PollFd::new(
-        &rustix::stdio::stdin(),
+        &input,
         rustix::event::PollFlags::IN,
-    )]
-    .map(|fd| fd);
+    )];
     let now = rustix::event::Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -171,7 +194,9 @@ fn is_over() -> bool {
 fn run_bank(path: &Path) {
     let mut connection = Connection::open(path).unwrap();
     connection.busy_timeout(Duration::from_secs(60)).unwrap();
-    connection.pragma_update(None, "synchronous", "OFF").unwrap();
+    connection
+        .pragma_update(None, "synchronous", "OFF")
+        .unwrap();
     let mut step = i64::from(std::process::id());
     let mut is_ready = false;
     loop {
@@ -194,7 +219,10 @@ fn run_bank(path: &Path) {
             .unwrap();
         match step % 10 {
             0..3 => transaction
-                .execute("INSERT INTO filler(data) VALUES (randomblob(?1))", [step * 37 % 20_000])
+                .execute(
+                    "INSERT INTO filler(data) VALUES (randomblob(?1))",
+                    [step * 37 % 20_000],
+                )
                 .unwrap(),
             3 => transaction
                 .execute("DELETE FROM filler WHERE id % 7 = ?1", [step % 7])
@@ -272,7 +300,9 @@ fn run_holder(path: &Path) {
 /// Commits a change into the log, and stays.
 fn run_committed(path: &Path) {
     let connection = Connection::open(path).unwrap();
-    connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    connection
+        .pragma_update(None, "wal_autocheckpoint", 0)
+        .unwrap();
     connection
         .execute("UPDATE rows SET generation = 'logged'", [])
         .unwrap();
@@ -321,6 +351,14 @@ fn run_grower(path: &Path) {
             row.get::<_, i64>(0)
         });
         say("written");
+    }
+}
+
+/// Captures, as whoever this process is, and says what came of it.
+fn run_capturer(path: &Path) {
+    match capture(path) {
+        Ok(captured) => say(&format!("rows {}", captured.report.collections[0].records)),
+        Err(error) => say(&format!("{:?}: {error}", error.kind())),
     }
 }
 
