@@ -40,6 +40,13 @@ pub(super) struct FilesOpened {
 }
 
 type Answer = Receiver<Vec<Found>>;
+type Work = (Batch, Sender<Vec<Found>>);
+
+/// Where the walk puts batches: for those who gather, and the place of each answer for the one who emits.
+struct Queue {
+    work: Sender<Work>,
+    line: Sender<Answer>,
+}
 
 impl Opened for FilesOpened {
     fn facts(&self) -> OpenFacts {
@@ -51,7 +58,7 @@ impl Opened for FilesOpened {
         let powers = Powers::of_this_process();
         let gatherer = Gatherer::new(&accounts, &powers, self.rules.larger_than_bytes);
         let emitter = Emitter::new(self, sink, &gatherer, &powers);
-        let (work, batches) = bounded::<(Batch, Sender<Vec<Found>>)>(BATCHES);
+        let (work, batches) = bounded::<Work>(BATCHES);
         let (line, answers) = bounded::<Answer>(BATCHES);
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
@@ -60,7 +67,9 @@ impl Opened for FilesOpened {
                 scope.spawn(move || gather(&batches, gatherer));
             }
             drop(batches);
-            let walk = scope.spawn(|| self.walk(&powers, work, line));
+            let this = &*self;
+            let powers = &powers;
+            let walk = scope.spawn(move || this.walk(powers, &Queue { work, line }));
             // Both ends of the queue go with the emitter, so that all threads end when it fails.
             let emitted = emitter.run(answers);
             match walk.join() {
@@ -76,16 +85,11 @@ impl Opened for FilesOpened {
 }
 
 impl FilesOpened {
-    fn walk(
-        &self,
-        powers: &Powers,
-        work: Sender<(Batch, Sender<Vec<Found>>)>,
-        line: Sender<Answer>,
-    ) -> Result<(), SourceError> {
+    fn walk(&self, powers: &Powers, queue: &Queue) -> Result<(), SourceError> {
         let mut send = |batch| {
             let (reply, answer) = bounded(1);
-            line.send(answer).map_err(|_| Stop::Closed)?;
-            work.send((batch, reply)).map_err(|_| Stop::Closed)
+            queue.line.send(answer).map_err(|_| Stop::Closed)?;
+            queue.work.send((batch, reply)).map_err(|_| Stop::Closed)
         };
         let walk = Walk::new(&self.rules, powers, Arc::clone(&self.base), &mut send);
         match walk.run(&self.roots) {
@@ -95,7 +99,7 @@ impl FilesOpened {
     }
 }
 
-fn gather(batches: &Receiver<(Batch, Sender<Vec<Found>>)>, gatherer: &Gatherer<'_>) {
+fn gather(batches: &Receiver<Work>, gatherer: &Gatherer<'_>) {
     for (batch, reply) in batches {
         if reply.send(gatherer.gather(batch)).is_err() {
             return; // The one who emits has failed and left.

@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use keepstone_engine::path::RepoPath;
 use rustix::fs::{
@@ -315,6 +316,15 @@ pub(super) fn has_proc() -> bool {
 pub(super) fn file_clock_ns() -> i64 {
     let now = clock_gettime(ClockId::RealtimeCoarse);
     nanoseconds(now.tv_sec, now.tv_nsec)
+}
+
+/// Waits until the clock of the file systems has moved on by so much.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock is what is awaited, for a known time"
+)]
+pub(super) fn wait_ns(duration_ns: i64) {
+    std::thread::sleep(Duration::from_nanos(duration_ns.unsigned_abs()));
 }
 
 /// Says in lower case what went wrong.

@@ -4,7 +4,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Attributes, FileIdentity, Meta, NodeKind};
@@ -188,7 +187,7 @@ impl<'a> Gatherer<'a> {
             if self.settling_ns.fetch_sub(wait_ns, Ordering::Relaxed) < wait_ns {
                 return Ok((stat, false));
             }
-            std::thread::sleep(Duration::from_nanos(wait_ns.unsigned_abs()));
+            client::wait_ns(wait_ns);
             stat = folder.stat(name)?;
         }
     }

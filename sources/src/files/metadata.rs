@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use keepstone_engine::source::{Meta, NodeKind};
 
@@ -40,7 +40,7 @@ pub(super) struct Notes {
     pub sockets: AtomicUsize,
     pub held_xattrs: AtomicUsize,
     pub failed_xattrs: AtomicUsize,
-    pub unknown_excludes: AtomicUsize,
+    pub unknown_excludes: AtomicBool,
     pub spared: AtomicUsize,
 }
 
@@ -48,39 +48,42 @@ impl Notes {
     /// One sentence for each thing that happened.
     pub(super) fn sentences(&self) -> Vec<String> {
         let rows = [
-            (&self.owners, "could not be given to their recorded owner"),
+            (&self.owners, "owners that could not be set"),
             (
                 &self.groups,
-                "could not be given to their recorded group, and are closed to it",
+                "groups that could not be set, and whose permissions were cut",
             ),
             (
                 &self.special_bits,
-                "lost set-user-id or set-group-id bits, which need --privileged",
+                "entries without set-user-id or set-group-id bits, which need --privileged",
             ),
+            (&self.devices, "devices left out, which need --privileged"),
+            (&self.sockets, "sockets left out"),
             (
-                &self.devices,
-                "are devices and were left out, since they need --privileged",
+                &self.held_xattrs,
+                "entries without attributes that need --privileged",
             ),
-            (&self.sockets, "are sockets and were left out"),
-            (&self.held_xattrs, "lack attributes that need --privileged"),
             (
                 &self.failed_xattrs,
-                "lack attributes that this file system or user cannot set",
+                "entries without attributes that cannot be set here",
             ),
             (
                 &self.spared,
-                "are not in the snapshot but were left out of it on purpose, and stay",
-            ),
-            (
-                &self.unknown_excludes,
-                "captures do not say what they left out, so nothing is deleted",
+                "entries that stay, since they were not captured on purpose",
             ),
         ];
-        rows.iter()
-            .map(|(count, what)| (count.load(Ordering::Relaxed), what))
+        let counted = rows
+            .iter()
+            .map(|(count, what)| (count.load(Ordering::Relaxed), what));
+        let mut sentences: Vec<_> = counted
             .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} entries: {what}"))
-            .collect()
+            .map(|(count, what)| format!("{what}: {count}"))
+            .collect();
+        if self.unknown_excludes.load(Ordering::Relaxed) {
+            let sentence = "nothing is deleted: the capture does not say what it left out";
+            sentences.push(sentence.into());
+        }
+        sentences
     }
 }
 

@@ -217,13 +217,12 @@ fn content_equal(
     let stat = &on_disk.stat;
     what.kind() == stat.kind
         && match what {
-            What::Dir(_) => true,
             What::File(file) => {
                 file.size_bytes == stat.size_bytes && wanted.mtime_ns == Some(stat.mtime_ns)
             }
             What::Link(target) => *target == on_disk.link_target,
             What::HardLink(_) => leader == Some((stat.device, stat.inode)),
-            What::Node(FileKind::Fifo, _) => true,
+            What::Dir(_) | What::Node(FileKind::Fifo, _) => true,
             What::Node(_, node) => *node == stat.node,
         }
 }

@@ -16,6 +16,10 @@ use super::scope::Scope;
 use super::survey::Survey;
 
 /// How to restore files.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one flag of the command line"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesRestoreOptions {
     /// The folder that everything is written beneath; made if it is missing. `/` restores in place.

@@ -42,7 +42,9 @@ impl Spare {
         let skipped = items.report().skipped.iter();
         Ok(Self {
             patterns: patterns.transpose()?,
-            larger_than_bytes: attributes.get(LARGER_THAN).and_then(|bytes| bytes.as_u64()),
+            larger_than_bytes: attributes
+                .get(LARGER_THAN)
+                .and_then(serde_json::Value::as_u64),
             unread: skipped.map(|skipped| skipped.path.clone()).collect(),
         })
     }
@@ -80,7 +82,7 @@ impl Sweeper<'_> {
         let mut visit = |folder: &Arc<Folder>, path: &RepoPath| {
             let seen = self.look(folder, path);
             match seen {
-                Ok(Some(below)) => {
+                Ok(Fate::Goes(below)) => {
                     let is_dir = below.is_some();
                     sweep.doomed.push(Doomed {
                         path: path.clone(),
@@ -88,7 +90,7 @@ impl Sweeper<'_> {
                     });
                     return below;
                 }
-                Ok(None) => count(&self.notes.spared),
+                Ok(Fate::Stays) => count(&self.notes.spared),
                 Err(error) => sweep.problems.push(Skipped {
                     path: path.to_string(),
                     reason: format!("cannot be removed: {}", client::reason(&error)),
@@ -116,24 +118,30 @@ impl Sweeper<'_> {
         sweep
     }
 
-    /// Answers none for what stays, otherwise the content of a folder or that it is none.
-    fn look(&self, folder: &Arc<Folder>, path: &RepoPath) -> io::Result<Option<Option<Inside>>> {
+    fn look(&self, folder: &Arc<Folder>, path: &RepoPath) -> io::Result<Fate> {
         let name = path.name().unwrap_or_default();
         let stat = folder.stat(name)?;
         let item = self.scope.item_path(path);
         let is_dir = stat.kind == FileKind::Dir;
         let elsewhere = stat.device != folder.stat_self()?.device;
         if elsewhere || self.scope.excludes(&item, is_dir) || self.spare.spares(&item, &stat) {
-            return Ok(None);
+            return Ok(Fate::Stays);
         }
         if !is_dir {
-            return Ok(Some(None));
+            return Ok(Fate::Goes(None));
         }
         let folder = Arc::new(folder.open(name)?);
         let mut names = folder.names()?;
         names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(Some(Some((folder, names.into_iter()))))
+        Ok(Fate::Goes(Some((folder, names.into_iter()))))
     }
+}
+
+/// What becomes of an extra entry.
+enum Fate {
+    Stays,
+    /// It is removed, with what is inside if it is a folder.
+    Goes(Option<Inside>),
 }
 
 type Inside = (Arc<Folder>, std::vec::IntoIter<Listed>);

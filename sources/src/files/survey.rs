@@ -9,6 +9,7 @@ mod level;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
@@ -17,7 +18,7 @@ use keepstone_engine::source::{
 
 use super::client::{self, Folder, Powers};
 use super::extent::Extent;
-use super::metadata::{Notes, Wanted, count};
+use super::metadata::{Notes, Wanted};
 use super::plan::{Plan, What};
 use super::rebuild::FilesRestoreOptions;
 use super::scope::Scope;
@@ -54,7 +55,7 @@ impl<'a> Survey<'a> {
     ) -> Result<Self, SourceError> {
         let spare = Spare::of(items)?;
         if options.delete && !spare.is_known() {
-            count(&notes.unknown_excludes);
+            notes.unknown_excludes.store(true, Ordering::Relaxed);
         }
         let mut stack = FolderStack::new(Arc::clone(&base));
         let place = if exists { listed(&base) } else { Place::Absent };
@@ -207,7 +208,7 @@ impl<'a> Survey<'a> {
             return Ok(());
         }
         self.commit_pending();
-        self.leaf(path, item)
+        self.leaf(&path, item)
     }
 
     fn wanted(&self, item: &ItemInfo) -> Wanted {

@@ -113,7 +113,7 @@ pub(in crate::files) struct TempName {
 impl TempName {
     /// Makes a symbolic link under a temporary name.
     pub(in crate::files) fn link(folder: &Arc<Folder>, target: &[u8]) -> io::Result<Self> {
-        Self::claim(folder, |name| fs::symlinkat(target, &**folder, name)).map(|(_, name)| name)
+        Self::claim(folder, |name| fs::symlinkat(target, &**folder, name)).map(|((), name)| name)
     }
 
     /// Makes a further name of a file under a temporary name. A link that took the place of the file is not
@@ -124,7 +124,7 @@ impl TempName {
         of: &[u8],
     ) -> io::Result<Self> {
         let make = |name: &[u8]| fs::linkat(of_folder, of, &**folder, name, AtFlags::empty());
-        Self::claim(folder, make).map(|(_, name)| name)
+        Self::claim(folder, make).map(|((), name)| name)
     }
 
     /// Makes a pipe or a device under a temporary name, for its owner alone.
@@ -144,7 +144,7 @@ impl TempName {
         Self::claim(folder, |name| {
             fs::mknodat(&**folder, name, kind, mode, device)
         })
-        .map(|(_, name)| name)
+        .map(|((), name)| name)
     }
 
     /// The temporary name.
@@ -193,12 +193,11 @@ impl Drop for TempName {
 fn next_name() -> io::Result<Vec<u8>> {
     static PROCESS: OnceLock<u32> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let process = match PROCESS.get() {
-        Some(number) => *number,
-        None => {
-            let number = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
-            *PROCESS.get_or_init(|| number)
-        }
+    let process = if let Some(number) = PROCESS.get() {
+        *number
+    } else {
+        let number = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
+        *PROCESS.get_or_init(|| number)
     };
     let count = COUNT.fetch_add(1, Ordering::Relaxed) & u64::from(u32::MAX);
     Ok(format!(".keepstone-{process:08x}{count:08x}.part").into_bytes())

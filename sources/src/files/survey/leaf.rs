@@ -11,7 +11,7 @@ use crate::files::metadata::count;
 use crate::files::plan::{Act, FileWish, Step, What};
 
 impl Survey<'_> {
-    pub(super) fn leaf(&mut self, path: RepoPath, item: ItemInfo) -> Result<(), SourceError> {
+    pub(super) fn leaf(&mut self, path: &RepoPath, item: ItemInfo) -> Result<(), SourceError> {
         let wanted = self.wanted(&item);
         let content = item.path;
         let what = match item.kind {
@@ -22,20 +22,22 @@ impl Survey<'_> {
                 linked: None,
             }),
             NodeKind::Link(target) => What::Link(target),
-            NodeKind::HardLink(first) => match self.hard_link(&path, &first)? {
-                Some(what) => what,
-                None => {
+            NodeKind::HardLink(first) => {
+                let Some(what) = self.hard_link(path, &first)? else {
                     let reason = format!("is a hard link to {first}, which is no file here");
-                    self.problem(&path, reason);
+                    self.problem(path, reason);
                     return Ok(());
-                }
-            },
+                };
+                what
+            }
             NodeKind::Fifo => What::Node(FileKind::Fifo, (0, 0)),
             NodeKind::Socket | NodeKind::Dir => {
-                return Ok(self.leave_out(&path, &self.notes.sockets));
+                self.leave_out(path, &self.notes.sockets);
+                return Ok(());
             }
             NodeKind::BlockDevice(..) | NodeKind::CharDevice(..) if !self.options.privileged => {
-                return Ok(self.leave_out(&path, &self.notes.devices));
+                self.leave_out(path, &self.notes.devices);
+                return Ok(());
             }
             NodeKind::BlockDevice(major, minor) => {
                 What::Node(FileKind::BlockDevice, (major, minor))
@@ -49,7 +51,7 @@ impl Survey<'_> {
                     .push(step, on_disk.as_ref().map(|on_disk| &on_disk.stat));
             }
             Err(reason) if reason.is_empty() => {}
-            Err(reason) => self.problem(&path, reason),
+            Err(reason) => self.problem(path, reason),
         }
         Ok(())
     }
