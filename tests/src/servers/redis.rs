@@ -86,6 +86,12 @@ impl RedisServer {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.kill();
+        self.start_again();
+    }
+
+    /// Starts it again with what it saved last.
+    pub fn start_again(&mut self) {
+        self.kill();
         self.child = spawn(self.port, &self.folder, &self.arguments);
         assert!(
             wait_until_it_answers(self.port, &mut self.child),
@@ -133,7 +139,11 @@ fn spawn(port: u16, folder: &TempDir, arguments: &[String]) -> Child {
 fn wait_until_it_answers(port: u16, child: &mut Child) -> bool {
     let deadline = Instant::now() + START_MAX;
     while Instant::now() < deadline {
-        if child.try_wait().expect("the state of redis-server").is_some() {
+        if child
+            .try_wait()
+            .expect("the state of redis-server")
+            .is_some()
+        {
             return false;
         }
         if answers(port) {
