@@ -1,4 +1,9 @@
 //! Redis, against the real server.
 
 mod capture;
+mod crash;
 mod data;
+mod export;
+mod preflight;
+mod restore;
+mod selective;

@@ -4,13 +4,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-/// What happens to the answers of the server after so many bytes of one connection.
+/// What happens after so many bytes of one connection.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
-    /// The connection is closed.
+    /// Behind so many bytes of answers the connection is closed: the client does not learn what was done.
     Cut(usize),
-    /// Nothing more comes, and nothing is closed.
+    /// Behind so many bytes of answers nothing more comes, and nothing is closed.
     Stall(usize),
+    /// Behind so many bytes of requests the connection is closed: as if the client had been killed there.
+    CutRequests(usize),
 }
 
 /// Listens, passes on, and breaks. Its threads end with the test process.
@@ -33,8 +35,12 @@ impl Proxy {
                     client.try_clone().expect("a socket"),
                     server.try_clone().expect("a socket"),
                 );
-                thread::spawn(move || pass(requests.0, requests.1, None));
-                thread::spawn(move || pass(server, client, Some(fault)));
+                let (asked, answered) = match fault {
+                    Fault::CutRequests(limit) => (Some(Fault::Cut(limit)), None),
+                    fault => (None, Some(fault)),
+                };
+                thread::spawn(move || pass(requests.0, requests.1, asked));
+                thread::spawn(move || pass(server, client, answered));
             }
         });
         Self { port: own_port }
@@ -51,7 +57,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, fault: Option<Fault>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         let (limit, stall) = match fault {
-            Some(Fault::Cut(limit)) => (limit, false),
+            Some(Fault::Cut(limit) | Fault::CutRequests(limit)) => (limit, false),
             Some(Fault::Stall(limit)) => (limit, true),
             None => (usize::MAX, false),
         };

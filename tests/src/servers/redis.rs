@@ -86,6 +86,12 @@ impl RedisServer {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.kill();
+        self.start_again();
+    }
+
+    /// Starts it again with what it saved last.
+    pub fn start_again(&mut self) {
+        self.kill();
         self.child = spawn(self.port, &self.folder, &self.arguments);
         assert!(
             wait_until_it_answers(self.port, &mut self.child),
