@@ -24,6 +24,8 @@ const TOOL_FOLDERS: [&str; 3] = [
 const TICK: Duration = Duration::from_millis(200);
 /// Variables that a child needs to run at all.
 const KEPT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT"];
+/// A file that cannot be.
+const NO_FILE: &str = "/dev/null/none";
 /// The first version that can leave statistics out, and would write them otherwise.
 const FIRST_WITH_STATISTICS: u32 = 18;
 /// The most that is shown of what a child complained about.
@@ -186,8 +188,8 @@ fn connect_by_environment(
         .env("PGAPPNAME", "keepstone")
         .env("PGCLIENTENCODING", "UTF8")
         // No file of the user's may change what is read or from where.
-        .env("PGSERVICEFILE", "/dev/null")
-        .env("PGPASSFILE", "/dev/null");
+        .env("PGSERVICEFILE", NO_FILE)
+        .env("PGPASSFILE", NO_FILE);
     if let Some(path) = &settings.ssl_root_cert {
         command.env("PGSSLROOTCERT", path);
     }
