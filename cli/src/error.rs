@@ -202,9 +202,15 @@ fn engine_advice(error: &EngineError) -> Option<String> {
         EngineError::RolledBack { .. } => {
             "If you replaced or restored the repository yourself, accept it with --accept-changed-repository."
         }
-        EngineError::Occupied { .. } => "Use another --repo; an existing repository is never made anew.",
-        EngineError::ForeignRepository { .. } => "Use another --repo; keepstone does not read or write it.",
-        EngineError::Validation { .. } => "Live data is as it was. Run keepstone check, then try again.",
+        EngineError::Occupied { .. } => {
+            "Use another --repo; an existing repository is never made anew."
+        }
+        EngineError::ForeignRepository { .. } => {
+            "Use another --repo; keepstone does not read or write it."
+        }
+        EngineError::Validation { .. } => {
+            "Live data is as it was. Run keepstone check, then try again."
+        }
         EngineError::Source { source, .. } => return source_advice(source),
         EngineError::Backend { source, .. } => return backend_advice(source),
         _ => return None,
@@ -233,7 +239,9 @@ fn source_advice(error: &SourceError) -> Option<String> {
     let advice = match error.kind() {
         SourceErrorKind::Unreachable => "Check that it runs and that its address is right.",
         SourceErrorKind::Denied => "Check its password and privileges.",
-        SourceErrorKind::Interrupted => "Nothing was committed. Run it again; --partial saves the other sources.",
+        SourceErrorKind::Interrupted => {
+            "Nothing was committed. Run it again; --partial saves the other sources."
+        }
         SourceErrorKind::Missing => "Check the path or name; --partial saves the other sources.",
         SourceErrorKind::Occupied => "Name another target, or remove what is there.",
         SourceErrorKind::NoSpace => "Free some space there and run it again.",

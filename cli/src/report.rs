@@ -66,10 +66,16 @@ pub(crate) fn tell_backup(
             ui.warning(&printable(&format!("{name}: {warning}")));
         }
         for skipped in &details.report.skipped {
-            ui.warning(&printable(&format!("{name}: {}: {}", skipped.path, skipped.reason)));
+            ui.warning(&printable(&format!(
+                "{name}: {}: {}",
+                skipped.path, skipped.reason
+            )));
         }
     }
-    let details = report.details.iter().map(|(source, details)| Details { source, details });
+    let details = report
+        .details
+        .iter()
+        .map(|(source, details)| Details { source, details });
     let summary = Summary {
         dry_run,
         snapshot_id: report.id.map(|id| id.to_string()),
@@ -94,17 +100,31 @@ fn source_line(source: &SnapshotSource, parents: &[Listed], context: &Context) -
         return format!("{}: FAILED: {failure}", source.name);
     }
     let counts = &source.counts;
-    let noun = if source.kind == "files" { "files" } else { "streams" };
-    let mut line = format!("{}: {} in {} {noun}", source.name, size(counts.bytes), counts.files);
+    let noun = if source.kind == "files" {
+        "files"
+    } else {
+        "streams"
+    };
+    let mut line = format!(
+        "{}: {} in {} {noun}",
+        source.name,
+        size(counts.bytes),
+        counts.files
+    );
     if source.kind == "files" && source.parent.is_some() {
-        line.push_str(&format!(" ({} new, {} changed)", counts.files_new, counts.files_changed));
+        line.push_str(&format!(
+            " ({} new, {} changed)",
+            counts.files_new, counts.files_changed
+        ));
     }
     line.push_str(&format!(
         ", {} new, {} stored",
         size(counts.literal_bytes),
         size(counts.stored_bytes)
     ));
-    let parent = source.parent.and_then(|id| parents.iter().find(|listed| listed.id == id));
+    let parent = source
+        .parent
+        .and_then(|id| parents.iter().find(|listed| listed.id == id));
     match parent {
         _ if counts.cold_cache => line.push_str(", delta: cold cache"),
         Some(parent) => {

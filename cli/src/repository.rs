@@ -47,7 +47,12 @@ impl Context {
     pub(crate) fn init_repo(&self, label: &str) -> Result<Repo, CliError> {
         let (address, credentials) = (self.address()?, self.credentials());
         let failed = |act, source| -> CliError {
-            Error::Backend { act, object: address.to_string(), source }.into()
+            Error::Backend {
+                act,
+                object: address.to_string(),
+                source,
+            }
+            .into()
         };
         let survey = foreign::survey(&address, &credentials);
         match survey.map_err(|error| failed("look at", error))? {
@@ -60,8 +65,8 @@ impl Context {
             Occupant::Unknown(name) => return Err(self.occupied(&address, &name)),
         }
         let (secret, kdf) = self.unlock_new()?.into_parts();
-        let backend =
-            backend::create_backend(&address, &credentials).map_err(|error| failed("make", error))?;
+        let backend = backend::create_backend(&address, &credentials)
+            .map_err(|error| failed("make", error))?;
         if backend.must_be_probed() {
             self.probe(backend.as_ref())?;
         }
@@ -70,7 +75,11 @@ impl Context {
     }
 
     fn occupied(&self, address: &RepositoryAddress, what: &str) -> CliError {
-        Error::Occupied { address: address.to_string(), what: what.into() }.into()
+        Error::Occupied {
+            address: address.to_string(),
+            what: what.into(),
+        }
+        .into()
     }
 
     /// A store that accepts the same name twice cannot hold a repository of several writers.
@@ -84,11 +93,16 @@ impl Context {
         })?;
         match found {
             PutIfAbsent::Refused => {
-                self.ui.status("the store refuses to write a name twice: several hosts may back up at once");
+                self.ui.status(
+                    "the store refuses to write a name twice: several hosts may back up at once",
+                );
                 Ok(())
             }
             other => Err(Error::Refused {
-                what: format!("the store at {} cannot hold a repository: {other:?}", backend.address()),
+                what: format!(
+                    "the store at {} cannot hold a repository: {other:?}",
+                    backend.address()
+                ),
             }
             .into()),
         }
@@ -96,8 +110,16 @@ impl Context {
 
     /// What is said of a key slot.
     pub(crate) fn slot_info(&self, label: &str) -> SlotInfo {
-        let host = if label.is_empty() { self.host() } else { label.into() };
-        SlotInfo { created_ns: self.clock.now_ns(), host, user: self.user() }
+        let host = if label.is_empty() {
+            self.host()
+        } else {
+            label.into()
+        };
+        SlotInfo {
+            created_ns: self.clock.now_ns(),
+            host,
+            user: self.user(),
+        }
     }
 
     /// Opens the repository with what the settings say.
@@ -117,11 +139,19 @@ impl Context {
         let backend = match opened {
             Ok(backend) => backend,
             Err(error) if error.kind() == BackendErrorKind::NotFound => {
-                return Err(Error::NoRepository { address: address.to_string() }.into());
+                return Err(Error::NoRepository {
+                    address: address.to_string(),
+                }
+                .into());
             }
             Err(source) => {
                 let object = address.to_string();
-                return Err(Error::Backend { act: "open", object, source }.into());
+                return Err(Error::Backend {
+                    act: "open",
+                    object,
+                    source,
+                }
+                .into());
             }
         };
         let config = repo::config_of(backend.as_ref());
@@ -136,23 +166,34 @@ impl Context {
 
     /// The folder of what is remembered of one repository.
     pub(crate) fn repo_state(&self, repo: &Repo) -> Result<PrivateFolder, CliError> {
-        self.state()?.folder("repositories")?.folder(&repo.id().to_string())
+        self.state()?
+            .folder("repositories")?
+            .folder(&repo.id().to_string())
     }
 
     /// Refuses a repository whose key has changed since it was last used from here.
     fn check_pin(&self, repo: &Repo) -> Result<(), CliError> {
-        let Ok(folder) = self.repo_state(repo) else { return Ok(()) };
+        let Ok(folder) = self.repo_state(repo) else {
+            return Ok(());
+        };
         let path = folder.path().join("key");
         let fingerprint = repo.root().fingerprint();
         match std::fs::read_to_string(&path) {
             Ok(known) if known.trim() == fingerprint => Ok(()),
             Ok(_) => Err(Error::RolledBack {
-                what: format!("the key of the repository is not the one that {} remembers", path.display()),
+                what: format!(
+                    "the key of the repository is not the one that {} remembers",
+                    path.display()
+                ),
             }
             .into()),
             Err(_) => folder
                 .replace("key", format!("{fingerprint}\n").as_bytes())
-                .map_err(|source| CliError::File { act: "write", path, source }),
+                .map_err(|source| CliError::File {
+                    act: "write",
+                    path,
+                    source,
+                }),
         }
     }
 
@@ -202,33 +243,51 @@ impl WriterState {
     /// Takes the lock; a second run of the same writer would tell the same history twice.
     pub(crate) fn lock(folder: PrivateFolder) -> Result<Self, CliError> {
         let path = folder.path().join("lock");
-        let failed = |source| CliError::File { act: "lock", path: path.clone(), source };
+        let failed = |source| CliError::File {
+            act: "lock",
+            path: path.clone(),
+            source,
+        };
         let lock = File::create(&path).map_err(failed)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
             |_| CliError::Busy("another backup from this machine writes to the repository".into()),
         )?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
     }
 
     /// What was committed before.
     pub(crate) fn history(&self) -> Result<WriterHistory, CliError> {
         let path = self.folder.path().join("history");
         match std::fs::read(&path) {
-            Ok(json) => serde_json::from_slice(&json)
-                .map_err(|error| CliError::File { act: "read", path, source: error.into() }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(WriterHistory::default()),
-            Err(source) => Err(CliError::File { act: "read", path, source }),
+            Ok(json) => serde_json::from_slice(&json).map_err(|error| CliError::File {
+                act: "read",
+                path,
+                source: error.into(),
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(WriterHistory::default())
+            }
+            Err(source) => Err(CliError::File {
+                act: "read",
+                path,
+                source,
+            }),
         }
     }
 
     /// Remembers what was committed.
     pub(crate) fn remember(&self, history: &WriterHistory) -> Result<(), CliError> {
         let json = serde_json::to_vec(history).unwrap_or_default();
-        self.folder.replace("history", &json).map_err(|source| CliError::File {
-            act: "write",
-            path: self.folder.path().join("history"),
-            source,
-        })
+        self.folder
+            .replace("history", &json)
+            .map_err(|source| CliError::File {
+                act: "write",
+                path: self.folder.path().join("history"),
+                source,
+            })
     }
 }
 
@@ -236,7 +295,11 @@ impl WriterState {
 pub(crate) fn filter_of(args: &FilterArgs) -> Filter {
     Filter {
         hosts: args.host.clone(),
-        tags: args.tag.iter().map(|list| list.0.iter().cloned().collect()).collect(),
+        tags: args
+            .tag
+            .iter()
+            .map(|list| list.0.iter().cloned().collect())
+            .collect(),
         sources: args.source.iter().map(ToString::to_string).collect(),
     }
 }
@@ -251,7 +314,12 @@ pub(crate) fn boot_id() -> String {
 pub(crate) fn process_start(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in the second field may hold anything; the fields behind it count from its last parenthesis.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 /// Threads for work that is worth all of them.

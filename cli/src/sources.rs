@@ -66,14 +66,18 @@ impl Context {
             }
             SourceAddress::Url(Scheme::Sqlite, url) => {
                 let settings = SqliteSettings::parse_url(url)?;
-                Box::new(SqliteTarget::new(settings.path, SqliteTargetOptions::default()))
+                Box::new(SqliteTarget::new(
+                    settings.path,
+                    SqliteTargetOptions::default(),
+                ))
             }
             SourceAddress::Url(Scheme::Redis, _) => {
                 Box::new(RedisTarget::new(self.redis(spec)?, redis_options(args)))
             }
-            SourceAddress::Url(Scheme::Postgres, _) => {
-                Box::new(PostgresTarget::new(self.postgres(spec)?, postgres_options(args)?))
-            }
+            SourceAddress::Url(Scheme::Postgres, _) => Box::new(PostgresTarget::new(
+                self.postgres(spec)?,
+                postgres_options(args)?,
+            )),
         })
     }
 
@@ -120,9 +124,16 @@ fn take_excludes(settings: &mut FilesSettings, exclude: &ExcludeArgs) {
         .map(Pattern::new)
         .chain(exclude.iexclude.iter().map(Pattern::ignoring_case))
         .collect();
-    settings.exclude_files = exclude.exclude_file.iter().map(|file| (file.clone(), false)).collect();
-    settings.exclude_marked =
-        exclude.exclude_if_present.iter().map(|mark| FolderMark::parse(mark)).collect();
+    settings.exclude_files = exclude
+        .exclude_file
+        .iter()
+        .map(|file| (file.clone(), false))
+        .collect();
+    settings.exclude_marked = exclude
+        .exclude_if_present
+        .iter()
+        .map(|mark| FolderMark::parse(mark))
+        .collect();
     if exclude.exclude_caches {
         settings.exclude_marked.push(FolderMark::cachedir());
     }
@@ -133,7 +144,10 @@ fn take_excludes(settings: &mut FilesSettings, exclude: &ExcludeArgs) {
 fn redis_options(args: &DatabaseArgs) -> RedisRestoreOptions {
     RedisRestoreOptions {
         key_pattern: args.key_pattern.first().cloned(),
-        prefix: args.prefix.as_ref().map(|to| PrefixChange { from: String::new(), to: to.clone() }),
+        prefix: args.prefix.as_ref().map(|to| PrefixChange {
+            from: String::new(),
+            to: to.clone(),
+        }),
         ttl: match args.ttl {
             TtlChoice::Keep => Ttl::Keep,
             TtlChoice::Shift => Ttl::Shift,
@@ -144,7 +158,10 @@ fn redis_options(args: &DatabaseArgs) -> RedisRestoreOptions {
 }
 
 fn postgres_options(args: &DatabaseArgs) -> Result<PostgresRestoreOptions, CliError> {
-    let tables = args.table.iter().map(|table| PostgresRestoreOptions::parse_table(table));
+    let tables = args
+        .table
+        .iter()
+        .map(|table| PostgresRestoreOptions::parse_table(table));
     Ok(PostgresRestoreOptions {
         databases: args.database.clone(),
         schemas: args.schema.clone(),

@@ -1,9 +1,9 @@
 //! Integration tests.
 
 mod backend;
-mod fuzz;
-mod tidy;
 mod command;
 mod files;
-mod redis;
+mod fuzz;
 mod postgres;
+mod redis;
+mod tidy;

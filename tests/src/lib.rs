@@ -6,7 +6,7 @@ pub mod faulty;
 pub mod fuzz_targets;
 pub mod memory;
 pub mod mutate;
-pub mod recording;
 pub mod proxy;
+pub mod recording;
 pub mod servers;
 pub mod tools;

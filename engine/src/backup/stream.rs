@@ -239,10 +239,16 @@ impl StreamEncoder {
         let near = bytes.len() as u64 + FIRST_LOOK;
         let mut steps = Vec::new();
         loop {
-            let look = if self.looks_wide { PARENT_WINDOW_BYTES as u64 } else { near };
+            let look = if self.looks_wide {
+                PARENT_WINDOW_BYTES as u64
+            } else {
+                near
+            };
             let more = parent.show(store, self.walk, look)?;
             let (window, window_at) = parent.window();
-            let walk = self.aligner.align(bytes, at, window, window_at, self.walk, &mut steps);
+            let walk = self
+                .aligner
+                .align(bytes, at, window, window_at, self.walk, &mut steps);
             let says_little = literal_bytes(&steps) * 8 > bytes.len() as u64;
             if self.looks_wide || !more || !says_little {
                 self.walk = walk;

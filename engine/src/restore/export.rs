@@ -20,7 +20,11 @@ pub fn export_to_folder(
     export: &dyn Export,
     folder: &Path,
 ) -> Result<Vec<PathBuf>> {
-    let mut out = FolderSink { folder: folder.into(), current: None, done: vec![] };
+    let mut out = FolderSink {
+        folder: folder.into(),
+        current: None,
+        done: vec![],
+    };
     let exported = export.export(items, &mut out);
     if let Err(error) = exported {
         out.drop_current();
@@ -46,7 +50,9 @@ pub fn export_to_writer(
             Ok(self.0)
         }
     }
-    export.export(items, &mut One(out)).map_err(|error| source_failed(name, error))
+    export
+        .export(items, &mut One(out))
+        .map_err(|error| source_failed(name, error))
 }
 
 struct FolderSink {
@@ -89,8 +95,12 @@ impl ExportSink for FolderSink {
         let mut staged = path.clone().into_os_string();
         staged.push(".keepstone-part");
         let staged = PathBuf::from(staged);
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&staged)?;
         let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
         let (_, _, writer) = self.current.insert((staged, path, writer));
         Ok(writer)

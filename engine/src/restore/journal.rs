@@ -51,7 +51,9 @@ pub struct Journal {
 impl Journal {
     /// A journal in this folder, which exists and is private.
     pub fn open(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self {
+            folder: folder.into(),
+        }
     }
 
     /// A name for a new entry.
@@ -65,8 +67,12 @@ impl Journal {
         let staged = path.with_extension("new");
         let json = serde_json::to_vec_pretty(entry).unwrap_or_default();
         let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&staged)?;
             file.write_all(&json)?;
             file.sync_all()?;
             fs::rename(&staged, &path)?;
@@ -112,5 +118,9 @@ fn read(path: &Path) -> io::Result<JournalEntry> {
 }
 
 fn local(act: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::Local { act, path: path.display().to_string(), source }
+    Error::Local {
+        act,
+        path: path.display().to_string(),
+        source,
+    }
 }

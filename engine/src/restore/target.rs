@@ -43,7 +43,10 @@ pub fn restore_to(
             journal.write(&entry)?;
             observer.event(Event::Phase { name: "switching" });
             switch(target, &mut entry, journal)?;
-            Ok(RestoreReport { entry, validation: Some(validation) })
+            Ok(RestoreReport {
+                entry,
+                validation: Some(validation),
+            })
         }
         Err(error) => {
             undo(target, &entry, journal)?;
@@ -95,7 +98,9 @@ fn undo(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<
 
 /// Entries whose restore was killed: neither switched nor removed.
 pub fn unfinished(entries: &[JournalEntry]) -> impl Iterator<Item = &JournalEntry> {
-    entries.iter().filter(|entry| entry.phase != Phase::Switched)
+    entries
+        .iter()
+        .filter(|entry| entry.phase != Phase::Switched)
 }
 
 /// Ends what a killed restore has left. Only a begun switch can be finished; what was merely staged is undone.
@@ -111,7 +116,10 @@ pub fn recover(
     } else {
         undo(target, &entry, journal)?;
     }
-    Ok(RestoreReport { entry, validation: None })
+    Ok(RestoreReport {
+        entry,
+        validation: None,
+    })
 }
 
 /// Brings back what a finished restore had replaced.
@@ -122,9 +130,14 @@ pub fn rollback(target: &dyn Target, entry: &JournalEntry, journal: &Journal) ->
 /// Removes what a finished restore had replaced and kept.
 pub fn discard(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<()> {
     if entry.phase != Phase::Switched {
-        let what = format!("restore {} is not finished: undo or finish it first", entry.id);
+        let what = format!(
+            "restore {} is not finished: undo or finish it first",
+            entry.id
+        );
         return Err(Error::Refused { what });
     }
-    target.discard(&entry.plan).map_err(|error| source_failed(&entry.source, error))?;
+    target
+        .discard(&entry.plan)
+        .map_err(|error| source_failed(&entry.source, error))?;
     journal.remove(entry.id)
 }

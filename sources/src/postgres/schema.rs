@@ -155,6 +155,10 @@ fn candidates(server_major: u32) -> Vec<PathBuf> {
 }
 
 /// A child that starts without our environment: no password, token or credential of ours is in it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a child must inherit is known here, where everything else is taken from it"
+)]
 pub(crate) fn clean_command(path: &Path) -> Command {
     let mut command = Command::new(path);
     command.env_clear();

@@ -192,7 +192,8 @@ impl OpenedRedis {
         let mut current: Option<Emission> = None;
         loop {
             let next = collected.sorted.next_entry();
-            let Some((sort_key, bytes)) = next.map_err(|error| spool_failed(&self.settings, error))?
+            let Some((sort_key, bytes)) =
+                next.map_err(|error| spool_failed(&self.settings, error))?
             else {
                 break;
             };
@@ -264,7 +265,8 @@ impl Emission {
         self.digest.add(bytes);
         self.bytes += count(bytes.len());
         let outline = outline_of(bytes).map_err(|error| {
-            SourceError::new(SourceErrorKind::Corrupt, "cannot read back a sorted key").because(error)
+            SourceError::new(SourceErrorKind::Corrupt, "cannot read back a sorted key")
+                .because(error)
         })?;
         self.elements += count(outline.elements);
         self.expiring_hashes += u64::from(outline.fields_expire);

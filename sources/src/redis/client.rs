@@ -74,7 +74,9 @@ impl Client {
             client
                 .send(&act, &command)
                 .and_then(|()| client.receive(&act))?
-                .map_err(|refusal| SourceError::new(SourceErrorKind::Denied, &*act).because(refusal))?;
+                .map_err(|refusal| {
+                    SourceError::new(SourceErrorKind::Denied, &*act).because(refusal)
+                })?;
         }
         Ok(client)
     }
@@ -117,7 +119,11 @@ impl Client {
     }
 
     /// Sends many commands at once and gives every answer. The answers should be small, or few.
-    pub(super) fn pipeline(&mut self, act: &str, batch: &Batch) -> Result<Vec<Answer>, SourceError> {
+    pub(super) fn pipeline(
+        &mut self,
+        act: &str,
+        batch: &Batch,
+    ) -> Result<Vec<Answer>, SourceError> {
         let act = format!("cannot {act} of redis at {}", self.place);
         self.send(&act, &batch.bytes)?;
         (0..batch.count).map(|_| self.receive(&act)).collect()
@@ -125,7 +131,10 @@ impl Client {
 
     /// Makes a database the current one.
     pub(super) fn select(&mut self, db: u32) -> Result<(), SourceError> {
-        self.call(&format!("select database {db}"), &["SELECT", &db.to_string()])?;
+        self.call(
+            &format!("select database {db}"),
+            &["SELECT", &db.to_string()],
+        )?;
         Ok(())
     }
 

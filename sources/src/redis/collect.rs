@@ -73,8 +73,12 @@ impl Collector {
         if functions {
             self.functions = Some(BTreeMap::new());
         }
-        let act = format!("cannot read the dump of redis at {}", self.settings.host_and_port());
-        let mut reader = RdbReader::new((&mut replica.stream).take(length)).map_err(|error| failed(&act, error))?;
+        let act = format!(
+            "cannot read the dump of redis at {}",
+            self.settings.host_and_port()
+        );
+        let mut reader = RdbReader::new((&mut replica.stream).take(length))
+            .map_err(|error| failed(&act, error))?;
         loop {
             match reader.next_event() {
                 Ok(Some(event)) => self.event(event)?,
@@ -95,12 +99,18 @@ impl Collector {
         let proved = match &replica.framing {
             Framing::Length(length) => behind.consumed() == *length,
             Framing::Mark(mark) => {
-                behind.take(mark.len()).map_err(|error| failed(&act, error))? == *mark
+                behind
+                    .take(mark.len())
+                    .map_err(|error| failed(&act, error))?
+                    == *mark
             }
         };
         replica.breaker.break_off();
         if !proved {
-            return Err(failed(&act, RdbError::Corrupt("it does not end where it says")));
+            return Err(failed(
+                &act,
+                RdbError::Corrupt("it does not end where it says"),
+            ));
         }
         self.finish()
     }
@@ -173,7 +183,9 @@ impl Collector {
                 functions.insert(library_name(&code), code);
             }
             Event::Aux { name, value } if name == b"ctime" => {
-                let seconds = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+                let seconds = std::str::from_utf8(&value)
+                    .ok()
+                    .and_then(|text| text.parse().ok());
                 self.instant_ms = seconds.map_or(0, |seconds: u64| seconds.saturating_mul(1000));
             }
             Event::Aux { .. } => {}
@@ -240,9 +252,14 @@ fn sort_key(out: &mut Vec<u8>, db: u32, key: &[u8]) {
 
 /// Takes a sort key apart.
 pub(super) fn split_sort_key(sort_key: &[u8]) -> (u32, &[u8]) {
-    let end = sort_key.iter().position(|byte| *byte == 0).unwrap_or_default();
+    let end = sort_key
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or_default();
     let (db, key) = sort_key.split_at_checked(end).unwrap_or_default();
-    let db = std::str::from_utf8(db).ok().and_then(|text| text.parse().ok());
+    let db = std::str::from_utf8(db)
+        .ok()
+        .and_then(|text| text.parse().ok());
     (db.unwrap_or_default(), key.get(1..).unwrap_or_default())
 }
 
@@ -250,7 +267,11 @@ pub(super) fn split_sort_key(sort_key: &[u8]) -> (u32, &[u8]) {
 pub(super) fn spool_failed(settings: &RedisSettings, error: std::io::Error) -> SourceError {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     let full = [FileTooLarge, QuotaExceeded, StorageFull].contains(&error.kind());
-    let kind = if full { SourceErrorKind::NoSpace } else { SourceErrorKind::Other };
+    let kind = if full {
+        SourceErrorKind::NoSpace
+    } else {
+        SourceErrorKind::Other
+    };
     let folder = settings.spool_folder.display();
     SourceError::new(kind, format!("cannot sort keys in a spool in {folder}")).because(error)
 }

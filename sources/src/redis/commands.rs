@@ -119,7 +119,15 @@ fn create_group<E>(
         // All ones is what the server knows as -1.
         let read = group.entries_read.cast_signed().to_string();
         let last = last.as_bytes();
-        put(&[b"XGROUP", b"CREATE", key, name, last, b"ENTRIESREAD", read.as_bytes()])?;
+        put(&[
+            b"XGROUP",
+            b"CREATE",
+            key,
+            name,
+            last,
+            b"ENTRIESREAD",
+            read.as_bytes(),
+        ])?;
     } else {
         put(&[b"XGROUP", b"CREATE", key, name, last.as_bytes()])?;
     }
@@ -198,7 +206,11 @@ fn score_text(score: f64) -> String {
         return if score > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
     let plain = (1e-5..1e17).contains(&score.abs()) || score == 0.0;
-    if plain { format!("{score}") } else { format!("{score:e}") }
+    if plain {
+        format!("{score}")
+    } else {
+        format!("{score:e}")
+    }
 }
 
 /// A stream without its entries and as it was before the first, so that they can be added.
@@ -218,9 +230,25 @@ mod tests {
 
     #[test]
     fn scores_read_back_to_the_same_bits() {
-        for score in [0.0, 1.0, -2.5, 0.1, 1e300, -1e-300, f64::MIN_POSITIVE, 5e-324, f64::MAX, 1e17, 123_456_789.125] {
+        for score in [
+            0.0,
+            1.0,
+            -2.5,
+            0.1,
+            1e300,
+            -1e-300,
+            f64::MIN_POSITIVE,
+            5e-324,
+            f64::MAX,
+            1e17,
+            123_456_789.125,
+        ] {
             let text = score_text(score);
-            assert_eq!(text.parse::<f64>().unwrap().to_bits(), score.to_bits(), "{text}");
+            assert_eq!(
+                text.parse::<f64>().unwrap().to_bits(),
+                score.to_bits(),
+                "{text}"
+            );
             assert!(text.len() < 30, "{text}");
         }
         assert_eq!(score_text(f64::NEG_INFINITY), "-inf");
@@ -240,9 +268,16 @@ mod tests {
             Ok::<(), ()>(())
         };
         commands_of(&record, put).unwrap();
-        let total: usize = commands.iter().filter(|c| c[0] == b"HSET").map(|c| c.len() - 2).sum();
+        let total: usize = commands
+            .iter()
+            .filter(|c| c[0] == b"HSET")
+            .map(|c| c.len() - 2)
+            .sum();
         assert_eq!(total, 2_000);
         assert!(commands.len() > 4 && commands.iter().all(|c| c.len() <= STRINGS_MAX + 2));
-        assert_eq!(commands.last().unwrap(), &[b"PEXPIREAT".to_vec(), b"k".to_vec(), b"7".to_vec()]);
+        assert_eq!(
+            commands.last().unwrap(),
+            &[b"PEXPIREAT".to_vec(), b"k".to_vec(), b"7".to_vec()]
+        );
     }
 }

@@ -34,7 +34,11 @@ impl Export for RedisExport {
     }
 }
 
-fn export_database(items: &dyn Items, db: u32, out: &mut dyn ExportSink) -> Result<(), SourceError> {
+fn export_database(
+    items: &dyn Items,
+    db: u32,
+    out: &mut dyn ExportSink,
+) -> Result<(), SourceError> {
     let name = format!("db{db}.resp");
     let mut file = File::begin(&name, out)?;
     file.command(&[b"SELECT", db.to_string().as_bytes()])?;

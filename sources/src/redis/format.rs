@@ -41,7 +41,11 @@ pub struct RecordError(pub &'static str);
 /// Appends the record to `out`.
 pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
     let mut body = Vec::with_capacity(record.key.len() + record.value.size_bytes() + 32);
-    let expires = if record.expires_ms.is_some() { EXPIRES } else { 0 };
+    let expires = if record.expires_ms.is_some() {
+        EXPIRES
+    } else {
+        0
+    };
     body.push(type_of(&record.value) | expires);
     if let Some(at) = record.expires_ms {
         body.extend_from_slice(&at.to_le_bytes());
@@ -388,7 +392,10 @@ impl<'a> Cursor<'a> {
                 return Err(RecordError("score is not canonical"));
             }
             let after = last.is_none_or(|(before, name)| {
-                before.total_cmp(&score).then_with(|| name.cmp(member)).is_lt()
+                before
+                    .total_cmp(&score)
+                    .then_with(|| name.cmp(member))
+                    .is_lt()
             });
             if !after {
                 return Err(RecordError("members are not in order"));

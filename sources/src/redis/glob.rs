@@ -97,7 +97,10 @@ mod tests {
             ("a*b*c", "aXbYbZc"),
         ];
         for (pattern, name) in yes {
-            assert!(matches(pattern.as_bytes(), name.as_bytes()), "{pattern} {name}");
+            assert!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                "{pattern} {name}"
+            );
         }
         let no = [
             ("", "a"),
@@ -109,7 +112,10 @@ mod tests {
             ("[a-c]", "d"),
         ];
         for (pattern, name) in no {
-            assert!(!matches(pattern.as_bytes(), name.as_bytes()), "{pattern} {name}");
+            assert!(
+                !matches(pattern.as_bytes(), name.as_bytes()),
+                "{pattern} {name}"
+            );
         }
     }
 

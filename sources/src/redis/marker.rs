@@ -127,7 +127,14 @@ mod tests {
             };
             assert_eq!(Marker::parse(marker.to_string().as_bytes()), Some(marker));
         }
-        for other in ["", "kept", "kept a5", "kept a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", "lost a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 0", "\u{e4} x"] {
+        for other in [
+            "",
+            "kept",
+            "kept a5",
+            "kept a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5",
+            "lost a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 0",
+            "\u{e4} x",
+        ] {
             assert_eq!(Marker::parse(other.as_bytes()), None, "{other}");
         }
     }

@@ -110,8 +110,11 @@ impl State {
     /// Takes the state out of a plan.
     pub(super) fn of(value: &serde_json::Value) -> Result<Self, SourceError> {
         let state: Self = serde_json::from_value(value.clone()).map_err(|error| {
-            SourceError::new(SourceErrorKind::Corrupt, "cannot understand the plan of a redis restore")
-                .because(error)
+            SourceError::new(
+                SourceErrorKind::Corrupt,
+                "cannot understand the plan of a redis restore",
+            )
+            .because(error)
         })?;
         if state.places.is_empty() {
             return Err(SourceError::new(
@@ -130,7 +133,10 @@ impl State {
     /// The live database that one of the restore's own belongs to.
     pub(super) fn target_of(&self, own: u32) -> u32 {
         let belongs = |place: &&Place| place.staging == own || place.keep == Some(own);
-        self.places.iter().find(belongs).map_or(own, |place| place.target)
+        self.places
+            .iter()
+            .find(belongs)
+            .map_or(own, |place| place.target)
     }
 
     /// Every database that the restore works in, beside the live ones.
@@ -257,7 +263,10 @@ fn choose_pairs(
         return Err(refuse(SourceErrorKind::Missing, text));
     }
     if captured.is_empty() {
-        return Err(refuse(SourceErrorKind::Missing, "the capture holds no database"));
+        return Err(refuse(
+            SourceErrorKind::Missing,
+            "the capture holds no database",
+        ));
     }
     let itself = |db: &u32| (*db, *db);
     match (options.databases.is_empty(), settings.db) {
@@ -351,7 +360,11 @@ impl Load {
             let text = format!(
                 "the restored data beside the live data would take about {wanted} bytes and the \
                  {name} is {limit}{}",
-                if memory.evicts { ": live keys would be evicted" } else { "" }
+                if memory.evicts {
+                    ": live keys would be evicted"
+                } else {
+                    ""
+                }
             );
             return Err(refuse(SourceErrorKind::Preflight, text));
         }
@@ -398,22 +411,43 @@ mod tests {
     #[test]
     fn databases_go_where_they_were_unless_told_otherwise() {
         let plain = RedisRestoreOptions::default();
-        assert_eq!(places(&[0, 3], &plain, None, &[0, 15]), Ok(vec![(0, 0, 14, None), (3, 3, 13, None)]));
-        assert_eq!(places(&[0], &plain, Some(15), &[]), Ok(vec![(0, 15, 14, None)]));
-        assert_eq!(places(&[0, 3], &plain, Some(1), &[]), Err(SourceErrorKind::Settings));
+        assert_eq!(
+            places(&[0, 3], &plain, None, &[0, 15]),
+            Ok(vec![(0, 0, 14, None), (3, 3, 13, None)])
+        );
+        assert_eq!(
+            places(&[0], &plain, Some(15), &[]),
+            Ok(vec![(0, 15, 14, None)])
+        );
+        assert_eq!(
+            places(&[0, 3], &plain, Some(1), &[]),
+            Err(SourceErrorKind::Settings)
+        );
         let mapped = RedisRestoreOptions {
             databases: BTreeMap::from([(3, 4)]),
             spare_databases: vec![7],
             ..RedisRestoreOptions::default()
         };
-        assert_eq!(places(&[0, 3], &mapped, Some(1), &[]), Ok(vec![(3, 4, 7, None)]));
-        assert_eq!(places(&[0], &mapped, None, &[]), Err(SourceErrorKind::Missing));
-        assert_eq!(places(&[3], &mapped, None, &[7]), Err(SourceErrorKind::Occupied));
+        assert_eq!(
+            places(&[0, 3], &mapped, Some(1), &[]),
+            Ok(vec![(3, 4, 7, None)])
+        );
+        assert_eq!(
+            places(&[0], &mapped, None, &[]),
+            Err(SourceErrorKind::Missing)
+        );
+        assert_eq!(
+            places(&[3], &mapped, None, &[7]),
+            Err(SourceErrorKind::Occupied)
+        );
         let keys = RedisRestoreOptions {
             key_pattern: Some("a*".to_owned()),
             ..RedisRestoreOptions::default()
         };
-        assert_eq!(places(&[0], &keys, None, &[0]), Ok(vec![(0, 0, 15, Some(14))]));
+        assert_eq!(
+            places(&[0], &keys, None, &[0]),
+            Ok(vec![(0, 0, 15, Some(14))])
+        );
     }
 
     #[test]
@@ -432,12 +466,22 @@ mod tests {
             (with(&[], &[9]), SourceErrorKind::Settings),
         ];
         for (options, expected) in cases {
-            assert_eq!(places(&[0, 3], &options, None, &[]), Err(expected), "{options:?}");
+            assert_eq!(
+                places(&[0, 3], &options, None, &[]),
+                Err(expected),
+                "{options:?}"
+            );
         }
         let full: Vec<u32> = (0..16).collect();
         let plain = RedisRestoreOptions::default();
-        assert_eq!(places(&[0], &plain, None, &full), Err(SourceErrorKind::Occupied));
-        assert_eq!(places(&[], &plain, None, &[]), Err(SourceErrorKind::Missing));
+        assert_eq!(
+            places(&[0], &plain, None, &full),
+            Err(SourceErrorKind::Occupied)
+        );
+        assert_eq!(
+            places(&[], &plain, None, &[]),
+            Err(SourceErrorKind::Missing)
+        );
     }
 
     #[test]
@@ -455,11 +499,20 @@ mod tests {
             }),
             ttl: TtlChange::Shift { by_ms: 10 },
         };
-        assert_eq!(selection.apply(record("app:1", Some(5))), Some(record("test:1", Some(15))));
-        assert_eq!(selection.apply(record("app:1", None)), Some(record("test:1", None)));
+        assert_eq!(
+            selection.apply(record("app:1", Some(5))),
+            Some(record("test:1", Some(15)))
+        );
+        assert_eq!(
+            selection.apply(record("app:1", None)),
+            Some(record("test:1", None))
+        );
         assert_eq!(selection.apply(record("other", None)), None);
         selection.ttl = TtlChange::Drop;
-        assert_eq!(selection.apply(record("app:1", Some(5))), Some(record("test:1", None)));
+        assert_eq!(
+            selection.apply(record("app:1", Some(5))),
+            Some(record("test:1", None))
+        );
     }
 
     #[test]

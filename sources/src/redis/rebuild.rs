@@ -128,7 +128,8 @@ impl Planner<'_> {
     fn server(&mut self) -> Result<ServerFacts, SourceError> {
         let place = self.client.place().to_owned();
         let facts = ServerFacts::read(self.client)?.ok_or_else(|| {
-            let text = format!("the user may not read INFO of redis at {place}, which a restore needs");
+            let text =
+                format!("the user may not read INFO of redis at {place}, which a restore needs");
             refuse(SourceErrorKind::Denied, text)
         })?;
         let problem = if facts.cluster {
@@ -160,7 +161,9 @@ impl Planner<'_> {
 
     fn marker(&mut self, db: u32) -> Result<Option<Marker>, SourceError> {
         self.client.select(db)?;
-        let value = self.client.ask("read a key", &["GET".as_bytes(), MARKER_KEY])?;
+        let value = self
+            .client
+            .ask("read a key", &["GET".as_bytes(), MARKER_KEY])?;
         let text = value.ok().as_ref().and_then(text_of);
         Ok(text.and_then(|text| Marker::parse(text.as_bytes())))
     }
@@ -168,12 +171,17 @@ impl Planner<'_> {
     /// Two restores of one database could only be undone in the right order.
     fn check_targets(&mut self, places: &[Place], facts: &ServerFacts) -> Result<(), SourceError> {
         for db in facts.keys.keys() {
-            let Some(marker) = self.marker(*db)?.filter(|marker| marker.stage != Stage::Undone)
+            let Some(marker) = self
+                .marker(*db)?
+                .filter(|marker| marker.stage != Stage::Undone)
             else {
                 continue;
             };
             let target = marker.target;
-            if places.iter().any(|place| place.target == target || place.target == *db) {
+            if places
+                .iter()
+                .any(|place| place.target == target || place.target == *db)
+            {
                 let text = format!(
                     "database {db} holds what an earlier restore of database {target} has staged or \
                      kept: roll that back or discard it first"
@@ -206,9 +214,12 @@ impl Planner<'_> {
             Ttl::Drop => TtlChange::Drop,
             Ttl::Shift => {
                 let opened = self.items.open_facts().attributes.get(OPENED_MS);
-                let opened_ms = opened.and_then(serde_json::Value::as_u64).filter(|at| *at > 0);
+                let opened_ms = opened
+                    .and_then(serde_json::Value::as_u64)
+                    .filter(|at| *at > 0);
                 let opened_ms = opened_ms.ok_or_else(|| {
-                    let text = "the capture does not say when it was made, so expiries cannot be shifted";
+                    let text =
+                        "the capture does not say when it was made, so expiries cannot be shifted";
                     refuse(SourceErrorKind::Missing, text)
                 })?;
                 let now_ms = time_ms(self.client)?;
@@ -248,23 +259,33 @@ impl Planner<'_> {
                 staging,
                 keep,
             } = *place;
-            plan.creates.push(format!("database {source} of the capture, staged in database {staging}"));
+            plan.creates.push(format!(
+                "database {source} of the capture, staged in database {staging}"
+            ));
             let keys = live(target);
             match keep {
                 None if keys > 0 => {
-                    plan.replaces.push(format!("database {target} ({keys} keys)"));
-                    plan.keeps.push(format!("database {target} as it was, in database {staging}"));
+                    plan.replaces
+                        .push(format!("database {target} ({keys} keys)"));
+                    plan.keeps.push(format!(
+                        "database {target} as it was, in database {staging}"
+                    ));
                 }
                 None => {}
                 Some(keep) => {
-                    plan.replaces.push(format!("keys of the same names in database {target}"));
-                    plan.keeps.push(format!("those keys as they were, in database {keep}"));
+                    plan.replaces
+                        .push(format!("keys of the same names in database {target}"));
+                    plan.keeps
+                        .push(format!("those keys as they were, in database {keep}"));
                 }
             }
         }
         if state.functions {
             plan.replaces.push("all functions of the server".to_owned());
-            plan.keeps.push(format!("the functions as they were, in database {}", state.control()));
+            plan.keeps.push(format!(
+                "the functions as they were, in database {}",
+                state.control()
+            ));
         }
         self.warn(state, facts, &mut plan.warnings)?;
         Ok(plan)
@@ -286,7 +307,9 @@ impl Planner<'_> {
         if let (Some(captured), Some(server)) = (captured, facts.version_text())
             && captured != server
         {
-            warnings.push(format!("the capture is of {captured} and the server is {server}"));
+            warnings.push(format!(
+                "the capture is of {captured} and the server is {server}"
+            ));
         }
         if state.way == Way::Swap {
             let text = "what is written to the live databases between staging and switch is kept with \
@@ -305,7 +328,9 @@ pub(super) fn databases_of(items: &dyn Items) -> Result<BTreeMap<u32, StreamFact
         let db = text.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         if let Some(db) = db {
             let mut facts = item.facts;
-            facts.attributes.insert("bytes".to_owned(), item.size_bytes.into());
+            facts
+                .attributes
+                .insert("bytes".to_owned(), item.size_bytes.into());
             databases.insert(db, facts);
         }
         Ok(())
@@ -320,7 +345,10 @@ fn number(facts: &StreamFacts, name: &str) -> u64 {
 
 fn load_of_facts(places: &[Place], captured: &BTreeMap<u32, StreamFacts>) -> Load {
     let mut load = Load::default();
-    for facts in places.iter().filter_map(|place| captured.get(&place.source)) {
+    for facts in places
+        .iter()
+        .filter_map(|place| captured.get(&place.source))
+    {
         let keys = facts.records.unwrap_or(0);
         load.keys += keys;
         load.bytes += number(facts, "bytes");

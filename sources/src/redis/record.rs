@@ -387,7 +387,10 @@ impl Record {
         if detail < StreamDetail::Offsets {
             stream.max_deleted_id = StreamId::default();
             stream.entries_added = 0;
-            stream.groups.iter_mut().for_each(|group| group.entries_read = 0);
+            stream
+                .groups
+                .iter_mut()
+                .for_each(|group| group.entries_read = 0);
         }
     }
 }

@@ -151,14 +151,25 @@ impl Handshake<'_> {
             })
     }
 
-    fn command(&mut self, arguments: &[&str], act: &str) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+    fn command(
+        &mut self,
+        arguments: &[&str],
+        act: &str,
+    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
         let mut bytes = Vec::new();
         put_command(&mut bytes, arguments);
         self.exchange(&bytes, act)
     }
 
-    fn exchange(&mut self, command: &[u8], act: &str) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
-        let sent = self.stream.write_all(command).and_then(|()| self.stream.flush());
+    fn exchange(
+        &mut self,
+        command: &[u8],
+        act: &str,
+    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+        let sent = self
+            .stream
+            .write_all(command)
+            .and_then(|()| self.stream.flush());
         sent.map_err(|error| stream_failure(act, error))?;
         let line = self.line(act)?;
         let Some(refusal) = line.strip_prefix(b"-") else {
@@ -201,20 +212,21 @@ pub(super) fn stream_failure(act: &str, error: io::Error) -> SourceError {
     use io::ErrorKind::{ConnectionRefused, TimedOut, WouldBlock};
     match error.kind() {
         // A socket with a time-out answers one or the other.
-        TimedOut | WouldBlock => SourceError::new(SourceErrorKind::Unreachable, act)
-            .because("no answer came in time"),
+        TimedOut | WouldBlock => {
+            SourceError::new(SourceErrorKind::Unreachable, act).because("no answer came in time")
+        }
         ConnectionRefused => SourceError::new(SourceErrorKind::Unreachable, act).because(error),
-        io::ErrorKind::UnexpectedEof => SourceError::new(SourceErrorKind::Interrupted, act)
-            .because("the connection was closed"),
+        io::ErrorKind::UnexpectedEof => {
+            SourceError::new(SourceErrorKind::Interrupted, act).because("the connection was closed")
+        }
         _ => SourceError::new(SourceErrorKind::Interrupted, act).because(error),
     }
 }
 
 fn connect(settings: &RedisSettings) -> Result<(Box<dyn Duplex>, Breaker), SourceError> {
     let act = format!("cannot connect to redis at {}", settings.host_and_port());
-    connect_socket(settings).map_err(|error| {
-        SourceError::new(SourceErrorKind::Unreachable, act).because(error)
-    })
+    connect_socket(settings)
+        .map_err(|error| SourceError::new(SourceErrorKind::Unreachable, act).because(error))
 }
 
 fn connect_socket(settings: &RedisSettings) -> io::Result<(Box<dyn Duplex>, Breaker)> {

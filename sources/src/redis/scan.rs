@@ -56,7 +56,11 @@ impl Scan<'_> {
         }
     }
 
-    fn step(&self, client: &mut Client, cursor: &str) -> Result<(String, Vec<Vec<u8>>), SourceError> {
+    fn step(
+        &self,
+        client: &mut Client,
+        cursor: &str,
+    ) -> Result<(String, Vec<Vec<u8>>), SourceError> {
         let act = format!("list the keys of database {}", self.db);
         let mut command = vec!["SCAN", cursor, "COUNT", STEP_KEYS];
         command.extend(self.pattern.iter().flat_map(|pattern| ["MATCH", *pattern]));
@@ -82,7 +86,11 @@ impl Scan<'_> {
         let mut batch = Batch::default();
         batch.push(&["MULTI"]);
         batch.push(&["TIME"]);
-        let expiry: &[u8] = if self.absolute_expiry { b"PEXPIRETIME" } else { b"PTTL" };
+        let expiry: &[u8] = if self.absolute_expiry {
+            b"PEXPIRETIME"
+        } else {
+            b"PTTL"
+        };
         for key in keys {
             batch.push(&[b"DUMP", key.as_slice()]);
             batch.push(&[expiry, key.as_slice()]);
@@ -93,7 +101,9 @@ impl Scan<'_> {
         if let Some(refusal) = answers.into_iter().find_map(Result::err) {
             return Err(refusal.of(format!("cannot {act} of redis at {}", client.place())));
         }
-        let refused = |refusal: super::client::Refusal| refusal.of(format!("cannot {act} of redis at {}", client.place()));
+        let refused = |refusal: super::client::Refusal| {
+            refusal.of(format!("cannot {act} of redis at {}", client.place()))
+        };
         let values = outcome
             .transpose()
             .map_err(refused)?
@@ -119,7 +129,13 @@ impl Scan<'_> {
             })?;
             visit(Record {
                 key: key.clone(),
-                expires_ms: expiry.map(|ms| if self.absolute_expiry { ms } else { now_ms + ms }),
+                expires_ms: expiry.map(|ms| {
+                    if self.absolute_expiry {
+                        ms
+                    } else {
+                        now_ms + ms
+                    }
+                }),
                 value,
             })?;
         }

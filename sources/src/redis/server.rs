@@ -35,14 +35,15 @@ impl ServerFacts {
         let answer = client.ask("read the state", &["INFO", "all"])?;
         match answer {
             Ok(value) => {
-                let text = text_of(&value)
-                    .ok_or_else(|| unexpected("read the state", client.place()))?;
+                let text =
+                    text_of(&value).ok_or_else(|| unexpected("read the state", client.place()))?;
                 Ok(Some(Self::parse(&text)))
             }
             Err(refusal) if refusal.is_not_allowed() => Ok(None),
-            Err(refusal) => {
-                Err(refusal.of(format!("cannot read the state of redis at {}", client.place())))
-            }
+            Err(refusal) => Err(refusal.of(format!(
+                "cannot read the state of redis at {}",
+                client.place()
+            ))),
         }
     }
 
@@ -103,7 +104,9 @@ impl ServerFacts {
 /// `db0` and `keys=1,expires=0,avg_ttl=0`.
 fn parse_keyspace(name: &str, value: &str) -> Option<(u32, u64)> {
     let db = name.strip_prefix("db")?.parse().ok()?;
-    let keys = value.split(',').find_map(|part| part.strip_prefix("keys="))?;
+    let keys = value
+        .split(',')
+        .find_map(|part| part.strip_prefix("keys="))?;
     Some((db, keys.parse().ok()?))
 }
 
@@ -149,7 +152,14 @@ mod tests {
 
     #[test]
     fn versions_say_what_can_be_restored() {
-        for (text, expected) in [("5.0.1", 9), ("6.2.7", 9), ("7.0.15", 10), ("7.2.0", 11), ("7.4.1", 12), ("8.0.0", 12)] {
+        for (text, expected) in [
+            ("5.0.1", 9),
+            ("6.2.7", 9),
+            ("7.0.15", 10),
+            ("7.2.0", 11),
+            ("7.4.1", 12),
+            ("8.0.0", 12),
+        ] {
             let facts = ServerFacts {
                 version: Some(text.to_owned()),
                 ..ServerFacts::default()

@@ -82,9 +82,9 @@ impl RedisSettings {
     /// Parses `redis://[user@]host[:port][/db]`, the same with `rediss` for TLS, or
     /// `redis+unix:///path/of/the.sock[?db=N]`. A password in it is refused.
     pub fn parse_url(url: &str) -> Result<Self, SourceError> {
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| bad("a redis address begins with redis://, rediss:// or redis+unix://"))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+            bad("a redis address begins with redis://, rediss:// or redis+unix://")
+        })?;
         match scheme {
             "redis" => parse_network(rest, false),
             "rediss" => parse_network(rest, true),
@@ -144,7 +144,9 @@ fn parse_network(rest: &str, tls: bool) -> Result<RedisSettings, SourceError> {
         ));
     }
     if rest.contains(['?', '#']) {
-        return Err(bad("a redis address has no query: set options by their own settings"));
+        return Err(bad(
+            "a redis address has no query: set options by their own settings",
+        ));
     }
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = parse_place(place)?;
@@ -231,18 +233,54 @@ mod tests {
     fn addresses_are_taken_apart_and_recorded_without_the_user() {
         let host = |host: &str| host.to_owned();
         let cases = [
-            ("redis://h", (host("h"), 6379, false, None, None, "redis://h:6379")),
-            ("redis://h:1/", (host("h"), 1, false, None, None, "redis://h:1")),
-            ("rediss://u@h:1/3", (host("h"), 1, true, Some(3), Some("u".into()), "rediss://h:1/3")),
-            ("redis://a%40b@h", (host("h"), 6379, false, None, Some("a@b".into()), "redis://h:6379")),
-            ("redis://[::1]:7/0", (host("::1"), 7, false, Some(0), None, "redis://[::1]:7/0")),
+            (
+                "redis://h",
+                (host("h"), 6379, false, None, None, "redis://h:6379"),
+            ),
+            (
+                "redis://h:1/",
+                (host("h"), 1, false, None, None, "redis://h:1"),
+            ),
+            (
+                "rediss://u@h:1/3",
+                (
+                    host("h"),
+                    1,
+                    true,
+                    Some(3),
+                    Some("u".into()),
+                    "rediss://h:1/3",
+                ),
+            ),
+            (
+                "redis://a%40b@h",
+                (
+                    host("h"),
+                    6379,
+                    false,
+                    None,
+                    Some("a@b".into()),
+                    "redis://h:6379",
+                ),
+            ),
+            (
+                "redis://[::1]:7/0",
+                (host("::1"), 7, false, Some(0), None, "redis://[::1]:7/0"),
+            ),
         ];
         for (url, (host, port, tls, db, user, address)) in cases {
-            assert_eq!(parsed(url), (host, port, tls, db, user, address.to_owned()), "{url}");
+            assert_eq!(
+                parsed(url),
+                (host, port, tls, db, user, address.to_owned()),
+                "{url}"
+            );
         }
         let socket = RedisSettings::parse_url("redis+unix:///run/r.sock?db=2").unwrap();
         assert_eq!(socket.unix_socket, Some(PathBuf::from("/run/r.sock")));
-        assert_eq!((socket.db, socket.address()), (Some(2), "redis+unix:///run/r.sock".into()));
+        assert_eq!(
+            (socket.db, socket.address()),
+            (Some(2), "redis+unix:///run/r.sock".into())
+        );
     }
 
     #[test]

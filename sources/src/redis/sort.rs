@@ -118,7 +118,12 @@ impl Sorter {
         let heads: Vec<[u8; 16]> = self.entries.iter().map(head_of).collect();
         let blocks = &self.blocks;
         let pieces = self.entries.iter().zip(&heads).flat_map(|(entry, head)| {
-            let bytes = bytes_of(blocks, *entry, entry.start, entry.key_bytes + entry.value_bytes);
+            let bytes = bytes_of(
+                blocks,
+                *entry,
+                entry.start,
+                entry.key_bytes + entry.value_bytes,
+            );
             [head.as_slice(), bytes]
         });
         let run = spool.write_run(pieces)?;
@@ -157,7 +162,10 @@ fn read_entry(run: &mut Run) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     let mut head = Vec::with_capacity(16);
     run.read(16, &mut head)?;
     let mut lengths = head.chunks_exact(8).map(|bytes| {
-        let number = bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let number = bytes
+            .iter()
+            .rev()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         usize::try_from(number).unwrap_or(usize::MAX)
     });
     let (key_bytes, value_bytes) = (lengths.next().unwrap_or(0), lengths.next().unwrap_or(0));
@@ -252,7 +260,11 @@ mod tests {
             sorter.push(key, value).unwrap();
         }
         let mut sorted = sorter.finish().unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a file has a name");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "a file has a name"
+        );
         let mut out = Vec::new();
         while let Some((key, value)) = sorted.next_entry().unwrap() {
             out.push((key.to_vec(), value.to_vec()));
@@ -264,7 +276,10 @@ mod tests {
     fn spilled_or_not_the_order_is_the_same() {
         let mut entries: Vec<_> = (0..2_000_u32)
             .map(|n| {
-                let key = blake3::hash(&n.to_le_bytes()).to_hex().to_string().into_bytes();
+                let key = blake3::hash(&n.to_le_bytes())
+                    .to_hex()
+                    .to_string()
+                    .into_bytes();
                 let size = usize::try_from(n % 300).unwrap();
                 (key, vec![u8::try_from(n % 251).unwrap(); size])
             })

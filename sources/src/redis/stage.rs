@@ -58,8 +58,11 @@ pub(super) fn for_each_record(
 ) -> Result<(), SourceError> {
     let path = database_path(db)?;
     let damaged = |error| {
-        SourceError::new(SourceErrorKind::Corrupt, format!("cannot read database {db} of the capture"))
-            .because(error)
+        SourceError::new(
+            SourceErrorKind::Corrupt,
+            format!("cannot read database {db} of the capture"),
+        )
+        .because(error)
     };
     let mut reader = RecordReader::new();
     items.read(&path, &mut |piece| {
@@ -119,7 +122,10 @@ fn mark_all(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let own = state.own_databases();
     let (found, mut transaction) =
         Transaction::watch(client, "mark the staged databases", state.id, own)?;
-    if found.values().any(|found| *found != Found::Ours(Stage::Staging)) {
+    if found
+        .values()
+        .any(|found| *found != Found::Ours(Stage::Staging))
+    {
         transaction.leave()?;
         return Err(SourceError::new(
             SourceErrorKind::Interrupted,
@@ -145,13 +151,20 @@ pub(super) fn all_done(
 }
 
 /// Keeps the functions of the server and those of the capture as payloads, so that the switch needs nothing else.
-fn stage_functions(client: &mut Client, state: &State, items: &dyn Items) -> Result<(), SourceError> {
+fn stage_functions(
+    client: &mut Client,
+    state: &State,
+    items: &dyn Items,
+) -> Result<(), SourceError> {
     let libraries = functions_of(items)?;
     let new = encode_functions(libraries.iter().map(Vec::as_slice));
     client.select(state.control())?;
     let old = client.call("keep the functions", &["FUNCTION", "DUMP"])?;
     let redis::Value::BulkString(old) = old else {
-        return Err(super::client::unexpected("keep the functions", client.place()));
+        return Err(super::client::unexpected(
+            "keep the functions",
+            client.place(),
+        ));
     };
     for (key, payload) in [(OLD_FUNCTIONS_KEY, old), (NEW_FUNCTIONS_KEY, new)] {
         client.call("keep the functions", &[b"SET", key, payload.as_slice()])?;
@@ -176,8 +189,11 @@ pub(super) fn read_strings(
     visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), SourceError>,
 ) -> Result<bool, SourceError> {
     let damaged = |error| {
-        SourceError::new(SourceErrorKind::Corrupt, format!("cannot read the {name} of the capture"))
-            .because(error)
+        SourceError::new(
+            SourceErrorKind::Corrupt,
+            format!("cannot read the {name} of the capture"),
+        )
+        .because(error)
     };
     let path = super::capture::path(&[name])?;
     if items.get(&path)?.is_none() {
@@ -248,7 +264,13 @@ impl<'a> Filler<'a> {
         }
         let payload = payload_of(&record.value, self.state.detail);
         let expires = record.expires_ms.unwrap_or(0).to_string();
-        let arguments: [&[u8]; 5] = [b"RESTORE", &record.key, expires.as_bytes(), &payload, b"ABSTTL"];
+        let arguments: [&[u8]; 5] = [
+            b"RESTORE",
+            &record.key,
+            expires.as_bytes(),
+            &payload,
+            b"ABSTTL",
+        ];
         self.batch.push(&arguments);
         self.flush_if_full()
     }
@@ -289,7 +311,8 @@ impl<'a> Filler<'a> {
         let mut arguments = vec![b"RPUSH".as_slice(), NAMES_KEY];
         arguments.extend(self.names.iter().map(Vec::as_slice));
         self.batch.push(&arguments);
-        self.batch.push(&["SELECT", &self.place.staging.to_string()]);
+        self.batch
+            .push(&["SELECT", &self.place.staging.to_string()]);
         self.names.clear();
     }
 
@@ -305,7 +328,11 @@ impl<'a> Filler<'a> {
         self.since_guard += self.batch.bytes.len();
         self.batch.clear();
         if let Some(refusal) = answers.into_iter().find_map(Result::err) {
-            return Err(refusal.of(format!("cannot {} of redis at {}", self.act, self.client.place())));
+            return Err(refusal.of(format!(
+                "cannot {} of redis at {}",
+                self.act,
+                self.client.place()
+            )));
         }
         if self.since_guard >= GUARD_BYTES {
             self.since_guard = 0;

@@ -16,9 +16,7 @@ use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 use redis::Value;
 
 use super::client::{Client, elements_of, integer_of, unexpected};
-use super::marker::{
-    MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage,
-};
+use super::marker::{MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
 use super::plan::{Place, State, Way};
 use super::stage::all_done;
 use super::transaction::{Found, Transaction};
@@ -68,7 +66,11 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
 }
 
 /// Brings back what was there before the restore, and empties what it worked in.
-pub(super) fn rollback(client: &mut Client, state: &State, phase: Phase) -> Result<(), SourceError> {
+pub(super) fn rollback(
+    client: &mut Client,
+    state: &State,
+    phase: Phase,
+) -> Result<(), SourceError> {
     let act = "undo the restore";
     let (found, transaction) = Transaction::watch(client, act, state.id, state.own_databases())?;
     match control(&found, state) {
@@ -98,7 +100,8 @@ pub(super) fn rollback(client: &mut Client, state: &State, phase: Phase) -> Resu
 /// Removes what the switch had kept.
 pub(super) fn discard(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let act = "discard what the restore kept";
-    let (found, mut transaction) = Transaction::watch(client, act, state.id, state.own_databases())?;
+    let (found, mut transaction) =
+        Transaction::watch(client, act, state.id, state.own_databases())?;
     match control(&found, state) {
         Found::Ours(Stage::Kept) => empty(transaction, state, &found, act, false),
         // Somebody may use the database again: only the mark is ours.
@@ -119,15 +122,24 @@ pub(super) fn discard(client: &mut Client, state: &State) -> Result<(), SourceEr
 }
 
 fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
-    found.get(&state.control()).copied().unwrap_or(Found::Nothing)
+    found
+        .get(&state.control())
+        .copied()
+        .unwrap_or(Found::Nothing)
 }
 
 fn cannot_switch(found: Found) -> SourceError {
     let (kind, why) = match found {
         Found::Ours(Stage::Undone) => (SourceErrorKind::Missing, "it was undone"),
-        Found::Ours(_) => (SourceErrorKind::Interrupted, "staging did not come to its end"),
+        Found::Ours(_) => (
+            SourceErrorKind::Interrupted,
+            "staging did not come to its end",
+        ),
         Found::Nothing => (SourceErrorKind::Missing, "nothing is staged any more"),
-        Found::Other(_) => (SourceErrorKind::Occupied, "its spare database holds something else"),
+        Found::Other(_) => (
+            SourceErrorKind::Occupied,
+            "its spare database holds something else",
+        ),
     };
     SourceError::new(kind, format!("cannot switch to the restored data: {why}"))
 }

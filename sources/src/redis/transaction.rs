@@ -42,7 +42,10 @@ impl<'a> Transaction<'a> {
             client.select(db)?;
             client.call(&act, &["WATCH".as_bytes(), MARKER_KEY])?;
             let marker = client.ask(&act, &["GET".as_bytes(), MARKER_KEY])?;
-            found.insert(db, classify(marker, id).map_err(|refusal| refusal.of(&*act))?);
+            found.insert(
+                db,
+                classify(marker, id).map_err(|refusal| refusal.of(&*act))?,
+            );
         }
         let transaction = Self {
             client,
@@ -108,7 +111,11 @@ impl<'a> Transaction<'a> {
 
     /// Stops watching: nothing was changed.
     pub(super) fn leave(self) -> Result<(), SourceError> {
-        let word = if self.queued == 0 { "UNWATCH" } else { "DISCARD" };
+        let word = if self.queued == 0 {
+            "UNWATCH"
+        } else {
+            "DISCARD"
+        };
         self.client.call(&self.act, &[word])?;
         Ok(())
     }
@@ -119,9 +126,11 @@ impl<'a> Transaction<'a> {
         self.batch.clear();
         let refused = answers.into_iter().find_map(Result::err);
         match refused {
-            Some(refusal) => {
-                Err(refusal.of(format!("cannot {} of redis at {}", self.act, self.client.place())))
-            }
+            Some(refusal) => Err(refusal.of(format!(
+                "cannot {} of redis at {}",
+                self.act,
+                self.client.place()
+            ))),
             None => Ok(()),
         }
     }

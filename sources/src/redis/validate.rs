@@ -81,7 +81,9 @@ fn compare(
         ..Validation::default()
     };
     check_capture(items, place.source, &whole, &mut validation)?;
-    validation.differences.extend(difference(place, &expected, &found));
+    validation
+        .differences
+        .extend(difference(place, &expected, &found));
     Ok(validation)
 }
 
@@ -190,7 +192,9 @@ impl Sums {
             }
             return;
         };
-        let least = self.least.map_or(stream.detail, |least| least.min(stream.detail));
+        let least = self
+            .least
+            .map_or(stream.detail, |least| least.min(stream.detail));
         self.least = Some(least);
         let mut lowered = record.clone();
         let sums = [

@@ -55,26 +55,41 @@ fn every_type_is_captured_with_its_expiry() {
         let found = records.iter().find(|record| record.key == key.as_bytes());
         found.unwrap_or_else(|| panic!("no key {key}"))
     };
-    assert_eq!(find("string:int64").value, Value::String(b"9007199254740993".to_vec()));
+    assert_eq!(
+        find("string:int64").value,
+        Value::String(b"9007199254740993".to_vec())
+    );
     assert_eq!(find("expires:later").expires_ms, Some(FAR_MS));
     assert_eq!(find("set:words").expires_ms, Some(FAR_MS + 1));
     assert_eq!(find("list:nodes").value.elements(), 3_000);
     let Value::Set(members) = &find("set:int16").value else {
         panic!("no set")
     };
-    assert_eq!(members.iter().collect::<Vec<_>>(), [b"-2".as_slice(), b"1", b"300"]);
+    assert_eq!(
+        members.iter().collect::<Vec<_>>(),
+        [b"-2".as_slice(), b"1", b"300"]
+    );
     let Value::SortedSet { members, scores } = &find("zset:small").value else {
         panic!("no sorted set")
     };
     let names: Vec<_> = members.iter().map(String::from_utf8_lossy).collect();
-    assert_eq!(names, ["low", "zero", "least", "tenth", "A", "a", "pi", "huge", "high"]);
+    assert_eq!(
+        names,
+        [
+            "low", "zero", "least", "tenth", "A", "a", "pi", "huge", "high"
+        ]
+    );
     assert_eq!(scores[2].to_bits(), 1);
     let Value::Stream(stream) = &find("stream:large").value else {
         panic!("no stream")
     };
     assert_eq!(stream.entries.len(), 997);
     assert_eq!(stream.entries_added, 1_000);
-    let groups: Vec<_> = stream.groups.iter().map(|group| group.name.as_slice()).collect();
+    let groups: Vec<_> = stream
+        .groups
+        .iter()
+        .map(|group| group.name.as_slice())
+        .collect();
     assert_eq!(groups, [b"audit".as_slice(), b"workers"]);
     let consumers = &stream.groups[1].consumers;
     let pending: Vec<_> = consumers.iter().map(|one| one.pending.len()).collect();
@@ -82,7 +97,10 @@ fn every_type_is_captured_with_its_expiry() {
     let size: i64 = cmd("DBSIZE").query(&mut server.connection()).unwrap();
     assert_eq!(records.len(), usize::try_from(size).unwrap());
     let facts = &capture.report.collections[0];
-    assert_eq!((facts.name.as_str(), facts.records), ("db0", records.len() as u64));
+    assert_eq!(
+        (facts.name.as_str(), facts.records),
+        ("db0", records.len() as u64)
+    );
 }
 
 #[test]
@@ -92,7 +110,10 @@ fn a_restart_changes_nothing() {
     let before = capture(server.settings()).unwrap();
     server.restart();
     let after = capture(server.settings()).unwrap();
-    assert!(contents(&before) == contents(&after), "equal data gave other bytes");
+    assert!(
+        contents(&before) == contents(&after),
+        "equal data gave other bytes"
+    );
     assert_eq!(before.report, after.report);
 }
 
@@ -100,15 +121,29 @@ fn a_restart_changes_nothing() {
 fn both_ways_and_both_framings_give_the_same_bytes() {
     let server = RedisServer::start();
     fill(&mut server.connection());
-    cmd("FUNCTION").arg("LOAD").arg("#!lua name=zlib\nredis.register_function('f', function() return 1 end)")
-        .exec(&mut server.connection()).unwrap();
-    cmd("FUNCTION").arg("LOAD").arg("#!lua name=alib\nredis.register_function('g', function() return 2 end)")
-        .exec(&mut server.connection()).unwrap();
+    cmd("FUNCTION")
+        .arg("LOAD")
+        .arg("#!lua name=zlib\nredis.register_function('f', function() return 1 end)")
+        .exec(&mut server.connection())
+        .unwrap();
+    cmd("FUNCTION")
+        .arg("LOAD")
+        .arg("#!lua name=alib\nredis.register_function('g', function() return 2 end)")
+        .exec(&mut server.connection())
+        .unwrap();
     let marked = capture(server.settings()).unwrap();
-    cmd("CONFIG").arg("SET").arg("repl-diskless-sync").arg("no").exec(&mut server.connection()).unwrap();
+    cmd("CONFIG")
+        .arg("SET")
+        .arg("repl-diskless-sync")
+        .arg("no")
+        .exec(&mut server.connection())
+        .unwrap();
     let lengthy = capture(server.settings()).unwrap();
     let scanned = capture(by_scan(&server)).unwrap();
-    assert!(contents(&marked) == contents(&lengthy), "the framings differ");
+    assert!(
+        contents(&marked) == contents(&lengthy),
+        "the framings differ"
+    );
     assert!(contents(&marked) == contents(&scanned), "the ways differ");
     assert_eq!(marked.report, lengthy.report);
     let functions = marked.content("functions");
@@ -128,7 +163,10 @@ fn a_spool_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     settings.spool_folder = folder.path().to_path_buf();
     let spooled = capture(settings.clone()).unwrap();
-    assert!(contents(&in_memory) == contents(&spooled), "the spool changed something");
+    assert!(
+        contents(&in_memory) == contents(&spooled),
+        "the spool changed something"
+    );
     settings.spool_bytes_max = 100_000;
     let error = capture(settings).unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::NoSpace, "{error:?}");
@@ -139,10 +177,20 @@ fn what_has_expired_is_not_captured_and_idle_times_are_not_seen() {
     let server = RedisServer::with(&["--maxmemory-policy", "allkeys-lru"]);
     let mut connection = server.connection();
     // Expired keys stay in memory until somebody looks.
-    cmd("DEBUG").arg("SET-ACTIVE-EXPIRE").arg(0).query::<redis::Value>(&mut connection).ok();
+    cmd("DEBUG")
+        .arg("SET-ACTIVE-EXPIRE")
+        .arg(0)
+        .query::<redis::Value>(&mut connection)
+        .ok();
     fill(&mut connection);
     let before = capture(server.settings()).unwrap();
-    cmd("SET").arg("gone").arg("x").arg("PXAT").arg(1_000_000_000_000_u64).exec(&mut connection).unwrap();
+    cmd("SET")
+        .arg("gone")
+        .arg("x")
+        .arg("PXAT")
+        .arg(1_000_000_000_000_u64)
+        .exec(&mut connection)
+        .unwrap();
     let after = capture(server.settings()).unwrap();
     assert!(contents(&before) == contents(&after));
 }
@@ -164,7 +212,10 @@ fn a_database_or_a_pattern_can_be_chosen() {
         settings.db = None;
         settings.key_pattern = Some("set:int*".to_owned());
         let some = capture(settings).unwrap();
-        let keys: Vec<_> = records(&some, 0).into_iter().map(|record| record.key).collect();
+        let keys: Vec<_> = records(&some, 0)
+            .into_iter()
+            .map(|record| record.key)
+            .collect();
         assert_eq!(keys, [b"set:int16", b"set:int32", b"set:int64"]);
         assert_eq!(some.paths(), ["acl", "db/0", "functions"]);
     }
@@ -200,8 +251,18 @@ fn a_user_who_may_not_replicate_is_read_key_by_key_and_told_so() {
     assert_eq!(source.consistency(), Consistency::PointInTime);
     let scanned = MemoryCapture::of(&source).unwrap();
     assert_eq!(source.consistency(), Consistency::Fuzzy);
-    let told = |text: &str| scanned.report.warnings.iter().any(|warning| warning.contains(text));
-    assert!(told("replicate") && told("access rules"), "{:?}", scanned.report.warnings);
+    let told = |text: &str| {
+        scanned
+            .report
+            .warnings
+            .iter()
+            .any(|warning| warning.contains(text))
+    };
+    assert!(
+        told("replicate") && told("access rules"),
+        "{:?}",
+        scanned.report.warnings
+    );
     let full = capture(server.settings()).unwrap();
     assert!(full.content("db/0") == scanned.content("db/0"));
 
@@ -237,8 +298,12 @@ fn a_dump_that_is_cut_at_any_place_is_never_good() {
     let server = RedisServer::start();
     fill(&mut server.connection());
     for diskless in ["yes", "no"] {
-        cmd("CONFIG").arg("SET").arg("repl-diskless-sync").arg(diskless)
-            .exec(&mut server.connection()).unwrap();
+        cmd("CONFIG")
+            .arg("SET")
+            .arg("repl-diskless-sync")
+            .arg(diskless)
+            .exec(&mut server.connection())
+            .unwrap();
         // The first connection's answers are shorter than the first cut.
         for cut in [10_000, 50_000, 100_000, 200_000] {
             let proxy = Proxy::before(server.port(), Fault::Cut(cut));

@@ -11,7 +11,9 @@ pub fn text(number: u64, length: usize) -> String {
     let letters = b"abcdefghijklmnop qrstuvwxyz";
     (0..length)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             char::from(letters[usize::try_from(state >> 33).unwrap() % letters.len()])
         })
         .collect()
@@ -45,7 +47,10 @@ fn strings(connection: &mut Connection) {
     }
     pipe.set("string:lzf", "abcdefgh".repeat(2_000));
     pipe.set("string:long", text(1, 70_000));
-    pipe.set(b"string:\x00\xff\r\n binary", b"\x00\x01\xfe\xff\r\n".as_slice());
+    pipe.set(
+        b"string:\x00\xff\r\n binary",
+        b"\x00\x01\xfe\xff\r\n".as_slice(),
+    );
     pipe.set("", "the key is empty");
     for n in 0..500_u64 {
         pipe.set(format!("many:{n}"), text(n, 40));
@@ -116,24 +121,62 @@ fn streams(connection: &mut Connection) {
     let mut pipe = pipe();
     for n in 1..=1_000_u64 {
         let id = format!("{}-{}", 1_700_000_000_000 + n / 3, n % 3);
-        let fields = if n % 10 == 0 { ["x", "y"] } else { ["user", "text"] };
+        let fields = if n % 10 == 0 {
+            ["x", "y"]
+        } else {
+            ["user", "text"]
+        };
         pipe.cmd("XADD").arg("stream:large").arg(id);
         pipe.arg(fields[0]).arg(n).arg(fields[1]).arg(text(n, 25));
     }
-    pipe.cmd("XDEL").arg("stream:large").arg("1700000000002-0").arg("1700000000333-1");
-    pipe.cmd("XADD").arg("stream:small").arg("5-1").arg("f").arg("v");
-    pipe.cmd("XGROUP").arg("CREATE").arg("stream:empty").arg("g").arg("$").arg("MKSTREAM");
-    pipe.cmd("XADD").arg("stream:emptied").arg("7-7").arg("f").arg("v");
+    pipe.cmd("XDEL")
+        .arg("stream:large")
+        .arg("1700000000002-0")
+        .arg("1700000000333-1");
+    pipe.cmd("XADD")
+        .arg("stream:small")
+        .arg("5-1")
+        .arg("f")
+        .arg("v");
+    pipe.cmd("XGROUP")
+        .arg("CREATE")
+        .arg("stream:empty")
+        .arg("g")
+        .arg("$")
+        .arg("MKSTREAM");
+    pipe.cmd("XADD")
+        .arg("stream:emptied")
+        .arg("7-7")
+        .arg("f")
+        .arg("v");
     pipe.cmd("XDEL").arg("stream:emptied").arg("7-7");
     for group in ["workers", "audit"] {
-        pipe.cmd("XGROUP").arg("CREATE").arg("stream:large").arg(group).arg("0");
+        pipe.cmd("XGROUP")
+            .arg("CREATE")
+            .arg("stream:large")
+            .arg(group)
+            .arg("0");
     }
-    pipe.cmd("XGROUP").arg("CREATECONSUMER").arg("stream:large").arg("workers").arg("idle");
+    pipe.cmd("XGROUP")
+        .arg("CREATECONSUMER")
+        .arg("stream:large")
+        .arg("workers")
+        .arg("idle");
     for (consumer, count) in [("bob", 20), ("alice", 30), ("bob", 5)] {
-        pipe.cmd("XREADGROUP").arg("GROUP").arg("workers").arg(consumer);
-        pipe.arg("COUNT").arg(count).arg("STREAMS").arg("stream:large").arg(">");
+        pipe.cmd("XREADGROUP")
+            .arg("GROUP")
+            .arg("workers")
+            .arg(consumer);
+        pipe.arg("COUNT")
+            .arg(count)
+            .arg("STREAMS")
+            .arg("stream:large")
+            .arg(">");
     }
-    pipe.cmd("XACK").arg("stream:large").arg("workers").arg("1700000000001-0");
+    pipe.cmd("XACK")
+        .arg("stream:large")
+        .arg("workers")
+        .arg("1700000000001-0");
     // A pending entry whose message is gone.
     pipe.cmd("XDEL").arg("stream:large").arg("1700000000005-1");
     pipe.exec(connection).unwrap();

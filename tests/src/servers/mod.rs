@@ -1,6 +1,6 @@
 //! Real servers, each started on a free port of its own and stopped when dropped.
 
 pub mod minio;
-pub mod redis;
 pub mod postgres;
 pub mod postgres_proxy;
+pub mod redis;

@@ -133,7 +133,11 @@ fn spawn(port: u16, folder: &TempDir, arguments: &[String]) -> Child {
 fn wait_until_it_answers(port: u16, child: &mut Child) -> bool {
     let deadline = Instant::now() + START_MAX;
     while Instant::now() < deadline {
-        if child.try_wait().expect("the state of redis-server").is_some() {
+        if child
+            .try_wait()
+            .expect("the state of redis-server")
+            .is_some()
+        {
             return false;
         }
         if answers(port) {

@@ -72,7 +72,9 @@ pub(super) fn listpack<'a>(
     let total = input.unsigned_le(4)?;
     input.take(2)?; // The count is a hint that may be unknown.
     if u64::try_from(bytes.len()) != Ok(total) {
-        return Err(RdbError::Corrupt("a listpack has another length than it says"));
+        return Err(RdbError::Corrupt(
+            "a listpack has another length than it says",
+        ));
     }
     loop {
         let before = input.0.len();
@@ -98,7 +100,11 @@ fn listpack_element<'a>(input: &mut Bytes<'a>, first: u8) -> Result<Element<'a>,
         0x80..=0xbf => Element::String(input.take(u64::from(first & 0x3f))?),
         0xc0..=0xdf => {
             let bits = i64::from(first & 0x1f) << 8 | i64::from(input.u8()?);
-            Element::Integer(if bits >= 1 << 12 { bits - (1 << 13) } else { bits })
+            Element::Integer(if bits >= 1 << 12 {
+                bits - (1 << 13)
+            } else {
+                bits
+            })
         }
         0xe0..=0xef => {
             let length = u64::from(first & 0x0f) << 8 | u64::from(input.u8()?);
@@ -112,7 +118,11 @@ fn listpack_element<'a>(input: &mut Bytes<'a>, first: u8) -> Result<Element<'a>,
         0xf2 => Element::Integer(input.signed_le(3)?),
         0xf3 => Element::Integer(input.signed_le(4)?),
         0xf4 => Element::Integer(input.signed_le(8)?),
-        _ => return Err(RdbError::Corrupt("a listpack element has an unknown encoding")),
+        _ => {
+            return Err(RdbError::Corrupt(
+                "a listpack element has an unknown encoding",
+            ));
+        }
     })
 }
 
@@ -136,7 +146,9 @@ pub(super) fn ziplist<'a>(
     let total = input.unsigned_le(4)?;
     input.take(6)?; // Offset of the tail and a count that may be unknown.
     if u64::try_from(bytes.len()) != Ok(total) {
-        return Err(RdbError::Corrupt("a ziplist has another length than it says"));
+        return Err(RdbError::Corrupt(
+            "a ziplist has another length than it says",
+        ));
     }
     loop {
         match input.u8()? {
@@ -172,7 +184,11 @@ fn ziplist_element<'a>(input: &mut Bytes<'a>) -> Result<Element<'a>, RdbError> {
         0xf0 => Element::Integer(input.signed_le(3)?),
         0xfe => Element::Integer(input.signed_le(1)?),
         0xf1..=0xfd => Element::Integer(i64::from(first & 0x0f) - 1),
-        _ => return Err(RdbError::Corrupt("a ziplist element has an unknown encoding")),
+        _ => {
+            return Err(RdbError::Corrupt(
+                "a ziplist element has an unknown encoding",
+            ));
+        }
     })
 }
 
@@ -182,7 +198,9 @@ pub(super) fn intset(bytes: &[u8], mut visit: impl FnMut(i64)) -> Result<(), Rdb
     let width = input.unsigned_le(4)?;
     let count = input.unsigned_le(4)?;
     if ![2, 4, 8].contains(&width) || u64::try_from(input.0.len()) != Ok(count * width) {
-        return Err(RdbError::Corrupt("an intset has another length than it says"));
+        return Err(RdbError::Corrupt(
+            "an intset has another length than it says",
+        ));
     }
     for _ in 0..count {
         visit(input.signed_le(width)?);
@@ -238,7 +256,10 @@ mod tests {
             (b"\xf1\x00\x80", Element::Integer(-32_768)),
             (b"\xf2\xff\xff\x7f", Element::Integer(8_388_607)),
             (b"\xf3\x00\x00\x00\x80", Element::Integer(-2_147_483_648)),
-            (b"\xf4\x00\x00\x00\x00\x00\x00\x00\x80", Element::Integer(i64::MIN)),
+            (
+                b"\xf4\x00\x00\x00\x00\x00\x00\x00\x80",
+                Element::Integer(i64::MIN),
+            ),
         ];
         let mut bytes = vec![0; 6];
         for (element, _) in elements {
@@ -273,8 +294,14 @@ mod tests {
             (b"\x09\xfe\xff", Element::Integer(-1)),
             (b"\x09\xc0\x00\x80", Element::Integer(-32_768)),
             (b"\x09\xf0\xff\xff\xff", Element::Integer(-1)),
-            (b"\x09\xd0\x00\x00\x00\x80", Element::Integer(-2_147_483_648)),
-            (b"\x09\xe0\xff\xff\xff\xff\xff\xff\xff\x7f", Element::Integer(i64::MAX)),
+            (
+                b"\x09\xd0\x00\x00\x00\x80",
+                Element::Integer(-2_147_483_648),
+            ),
+            (
+                b"\x09\xe0\xff\xff\xff\xff\xff\xff\xff\x7f",
+                Element::Integer(i64::MAX),
+            ),
         ];
         let mut bytes = vec![0; 10];
         for (element, _) in elements {
@@ -307,7 +334,10 @@ mod tests {
 
         let mut pairs = Vec::new();
         let map = b"\x02\x03foo\x03\x01bar-\x05hello\xfe\x05\0\0\0\x00world\xff";
-        zipmap(map, |field, value| pairs.push((field.to_vec(), value.to_vec()))).unwrap();
+        zipmap(map, |field, value| {
+            pairs.push((field.to_vec(), value.to_vec()))
+        })
+        .unwrap();
         let expected = [("foo", "bar"), ("hello", "world")]
             .map(|(field, value)| (field.as_bytes().to_vec(), value.as_bytes().to_vec()));
         assert_eq!(pairs, expected);

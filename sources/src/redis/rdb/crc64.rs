@@ -16,7 +16,11 @@ const fn tables() -> [[u64; 256]; 8] {
         let mut crc = byte as u64;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ POLYNOMIAL
+            } else {
+                crc >> 1
+            };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -45,10 +49,9 @@ pub(super) fn update(crc: u64, bytes: &[u8]) -> u64 {
             .fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
         eight(crc ^ word)
     });
-    steps
-        .remainder()
-        .iter()
-        .fold(crc, |crc, byte| lookup(0, crc ^ u64::from(*byte)) ^ crc >> 8)
+    steps.remainder().iter().fold(crc, |crc, byte| {
+        lookup(0, crc ^ u64::from(*byte)) ^ crc >> 8
+    })
 }
 
 #[inline]

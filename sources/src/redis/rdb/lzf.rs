@@ -23,11 +23,15 @@ pub(super) fn expand(packed: &[u8], length: usize) -> Result<Vec<u8>, RdbError> 
             copy_back(&mut out, *control, tail)?
         };
         if out.len() > length {
-            return Err(RdbError::Corrupt("a compressed string is longer than it says"));
+            return Err(RdbError::Corrupt(
+                "a compressed string is longer than it says",
+            ));
         }
     }
     if out.len() < length {
-        return Err(RdbError::Corrupt("a compressed string is shorter than it says"));
+        return Err(RdbError::Corrupt(
+            "a compressed string is shorter than it says",
+        ));
     }
     Ok(out)
 }
@@ -45,10 +49,9 @@ fn copy_back<'a>(out: &mut Vec<u8>, control: u8, rest: &'a [u8]) -> Result<&'a [
         length += next()?;
     }
     let back = (usize::from(control & 0x1f) << 8 | next()?) + 1;
-    let start = out
-        .len()
-        .checked_sub(back)
-        .ok_or(RdbError::Corrupt("a compressed string points before its start"))?;
+    let start = out.len().checked_sub(back).ok_or(RdbError::Corrupt(
+        "a compressed string points before its start",
+    ))?;
     // The copied range may overlap what it makes: it then repeats with the period `back`.
     if back >= length {
         out.extend_from_within(start..start + length);

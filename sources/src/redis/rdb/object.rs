@@ -50,7 +50,9 @@ enum Packing {
 
 fn strings<R: Read>(input: &mut Input<R>, each: u64) -> Result<Strings, RdbError> {
     let count = input.length()?;
-    let count = count.checked_mul(each).ok_or(RdbError::Corrupt("a count is too large"))?;
+    let count = count
+        .checked_mul(each)
+        .ok_or(RdbError::Corrupt("a count is too large"))?;
     let mut all = Strings::new();
     for _ in 0..count {
         all.push(&input.string()?);
@@ -206,14 +208,18 @@ fn hash_of_triples(triples: &Strings) -> Result<Value, RdbError> {
 
 fn even(strings: &Strings, each: usize) -> Result<(), RdbError> {
     if strings.is_empty() || strings.len() % each != 0 {
-        return Err(RdbError::Corrupt("a collection is empty or ends inside an element"));
+        return Err(RdbError::Corrupt(
+            "a collection is empty or ends inside an element",
+        ));
     }
     Ok(())
 }
 
 fn module<R: Read>(input: &mut Input<R>) -> Result<RdbError, RdbError> {
     let name = module_name(input.length()?);
-    Ok(RdbError::Unsupported(format!("a value of the module type {name}")))
+    Ok(RdbError::Unsupported(format!(
+        "a value of the module type {name}"
+    )))
 }
 
 /// The nine letters of a module type, six bits each above ten bits of version.

@@ -59,7 +59,9 @@ impl<R: Read> RdbReader<R> {
             return Err(RdbError::Corrupt("the dump does not begin as one"));
         };
         if !(VERSION_MIN..=VERSION_MAX).contains(&version) {
-            return Err(RdbError::Unsupported(format!("version {version} of the format")));
+            return Err(RdbError::Unsupported(format!(
+                "version {version} of the format"
+            )));
         }
         Ok(Self {
             input,
@@ -87,7 +89,7 @@ impl<R: Read> RdbReader<R> {
                 244 => self.skip_lengths(3)?, // Sizes of a slot.
                 245 => return Ok(Some(Event::Function(self.input.string()?))),
                 247 => return self.module_aux().map(Some),
-                248 => self.skip_lengths(1)?, // Idle time.
+                248 => self.skip_lengths(1)?,  // Idle time.
                 249 => drop(self.input.u8()?), // Frequency of use.
                 250 => {
                     let name = self.input.string()?;

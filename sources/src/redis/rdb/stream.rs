@@ -28,7 +28,9 @@ pub(super) fn read_stream<R: Read>(
     }
     let count = input.length()?;
     if u64::try_from(entries.len()) != Ok(count) {
-        return Err(RdbError::Corrupt("a stream has another length than it says"));
+        return Err(RdbError::Corrupt(
+            "a stream has another length than it says",
+        ));
     }
     let last_id = read_id(input)?;
     let mut stream = Stream {
@@ -58,7 +60,9 @@ fn node_id(bytes: &[u8]) -> Result<StreamId, RdbError> {
     let (ms, seq) = bytes
         .split_at_checked(8)
         .filter(|(_, seq)| seq.len() == 8)
-        .ok_or(RdbError::Corrupt("a stream node has a key of another length"))?;
+        .ok_or(RdbError::Corrupt(
+            "a stream node has a key of another length",
+        ))?;
     Ok(StreamId {
         ms: network_order(ms),
         seq: network_order(seq),
@@ -104,7 +108,9 @@ fn read_node(first: StreamId, packed: &[u8], entries: &mut Entries) -> Result<()
         read_entry(first, &fields, &mut next, entries)?;
     }
     if next().is_ok() {
-        return Err(RdbError::Corrupt("elements follow the entries of a stream node"));
+        return Err(RdbError::Corrupt(
+            "elements follow the entries of a stream node",
+        ));
     }
     Ok(())
 }

@@ -42,7 +42,12 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &Value, detail: StreamDetail) 
             pairs.iter().for_each(|string| put_string(out, string));
         }
         Value::Hash { pairs, expiries } => {
-            let first = expiries.iter().copied().filter(|at| *at != 0).min().unwrap_or(0);
+            let first = expiries
+                .iter()
+                .copied()
+                .filter(|at| *at != 0)
+                .min()
+                .unwrap_or(0);
             out.push(24);
             out.extend_from_slice(&first.to_le_bytes());
             put_count(out, expiries.len());
