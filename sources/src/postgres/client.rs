@@ -40,6 +40,9 @@ const PINNED: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; 
     SET check_function_bodies = off; SET default_transaction_read_only = off; \
     SET client_min_messages = 'warning'";
 
+/// Takes the next bytes of a copy into the server.
+pub(crate) type Write<'a> = dyn FnMut(&[u8]) -> Result<(), PgError> + 'a;
+
 /// One row of an answer, as text.
 #[derive(Debug)]
 pub(crate) struct Row(Vec<Option<String>>);
@@ -203,7 +206,7 @@ impl Session {
     pub(crate) fn copy_in(
         &mut self,
         sql: &str,
-        give: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<(), PgError>) -> Result<(), PgError>,
+        give: &mut dyn FnMut(&mut Write<'_>) -> Result<(), PgError>,
     ) -> Result<u64, PgError> {
         self.send_query(sql.as_bytes())?;
         match self.next()? {

@@ -10,14 +10,13 @@ use keepstone_engine::source::{
 };
 use serde_json::json;
 
-use super::capture::OpenedDatabase;
+use super::capture::{OpenedDatabase, Schema};
 use super::catalog::{self, Table};
 use super::client::Session;
 use super::facts;
 use super::large_objects;
 use super::layout::{self, Part};
 use super::rows::{self, Piece, ReadAhead, ReadPlan, RowSum};
-use super::schema::{PgDump, Section};
 use super::settings::PostgresSettings;
 use super::wire::Stop;
 
@@ -27,8 +26,8 @@ const TICK: Duration = Duration::from_millis(200);
 /// Emits every stream of a database.
 pub(crate) fn database(
     settings: &PostgresSettings,
-    pg_dump: &PgDump,
     database: &mut OpenedDatabase,
+    schema: &mut Schema,
     stop: &Stop,
     sink: &mut dyn Sink,
     report: &mut CaptureReport,
@@ -45,12 +44,9 @@ pub(crate) fn database(
         snapshot,
         tables: &contents.tables,
     };
-    let schema = |section| pg_dump.schema(settings, name, Some(snapshot), section, stop);
     warn(name, &contents.tables, &contents.foreign_tables, report);
     thread::scope(|scope| {
         let ahead = ReadAhead::start(scope, plan, stop);
-        let post = scope.spawn(|| schema(Section::Post));
-        let pre = scope.spawn(|| schema(Section::Pre));
         let mut emitter = Emitter {
             name,
             session,
@@ -60,8 +56,8 @@ pub(crate) fn database(
         let emitted = emitter
             .facts()
             .and_then(|()| emitter.large_objects())
-            .and_then(|()| emitter.sql(Part::SchemaPost, post, stop))
-            .and_then(|()| emitter.sql(Part::SchemaPre, pre, stop))
+            .and_then(|()| emitter.sql(Part::SchemaPost, schema.post.take(), stop))
+            .and_then(|()| emitter.sql(Part::SchemaPre, schema.pre.take(), stop))
             .and_then(|()| emitter.sequences())
             .and_then(|()| emitter.tables(&contents.tables, ahead));
         if emitted.is_err() {
@@ -137,16 +133,19 @@ impl Emitter<'_> {
     fn sql(
         &mut self,
         part: Part,
-        reader: thread::ScopedJoinHandle<'_, Result<Vec<u8>, SourceError>>,
+        reader: Option<thread::JoinHandle<Result<Vec<u8>, SourceError>>>,
         stop: &Stop,
     ) -> Result<(), SourceError> {
+        let act = self.act("the schema");
+        let Some(reader) = reader else {
+            return Err(SourceError::new(SourceErrorKind::Other, act));
+        };
         while !reader.is_finished() {
             if self.sink.cancelled() {
                 stop.set();
             }
             thread::park_timeout(TICK / 10);
         }
-        let act = self.act("the schema");
         let text = reader
             .join()
             .map_err(|_| SourceError::new(SourceErrorKind::Other, act))??;

@@ -12,6 +12,7 @@ use keepstone_engine::source::{Export, ExportSink, Items, SourceError, SourceErr
 use super::catalog::{Sequence, Table};
 use super::large_objects::{self, ObjectOwner};
 use super::layout::{self, Part};
+use super::names;
 use super::plan::{facts_of, tables_of};
 use super::roles::{self, Role};
 use super::schema::{clean_command, parse_version};
@@ -28,8 +29,19 @@ const SETTINGS: &str = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET c
 /// Writes a capture as SQL.
 #[derive(Debug, Default)]
 pub struct PostgresExport {
-    /// Key of `\restrict`; none: chosen at random if the psql of this machine knows it.
-    restrict: Option<Option<String>>,
+    restrict: Restrict,
+}
+
+/// Whether scripts open with `\restrict`.
+#[derive(Debug, Default)]
+enum Restrict {
+    /// With a random key, if the psql of this machine knows it.
+    #[default]
+    IfKnown,
+    /// With this key.
+    With(String),
+    /// Never.
+    Without,
 }
 
 impl PostgresExport {
@@ -41,7 +53,7 @@ impl PostgresExport {
     /// An export that opens with `\restrict` and this key, or without it.
     pub fn with_restrict(key: Option<String>) -> Self {
         Self {
-            restrict: Some(key),
+            restrict: key.map_or(Restrict::Without, Restrict::With),
         }
     }
 }
@@ -49,9 +61,9 @@ impl PostgresExport {
 impl Export for PostgresExport {
     fn export(&self, items: &dyn Items, out: &mut dyn ExportSink) -> Result<(), SourceError> {
         let key = match &self.restrict {
-            Some(key) => key.clone(),
-            None if psql_knows_restrict() => Some(random_key()?),
-            None => None,
+            Restrict::With(key) => Some(key.clone()),
+            Restrict::IfKnown if psql_knows_restrict() => Some(names::random_hex::<32>()?),
+            Restrict::IfKnown | Restrict::Without => None,
         };
         let databases = layout::databases(items)?;
         for database in &databases {
@@ -103,14 +115,6 @@ fn knows_restrict(version: &str) -> bool {
     let last = KNOW_RESTRICT.last().map_or(0, |(major, _)| *major);
     let first = KNOW_RESTRICT.iter().find(|(known, _)| *known == major);
     major > last || first.is_some_and(|(_, first)| minor >= *first)
-}
-
-fn random_key() -> Result<String, SourceError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        SourceError::new(SourceErrorKind::Other, "cannot draw a random key").because(error)
-    })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 struct Script<'a> {

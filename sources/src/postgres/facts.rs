@@ -173,7 +173,7 @@ pub(crate) fn read(session: &mut Session) -> Result<DatabaseFacts, PgError> {
         .first()
         .ok_or_else(|| PgError::Protocol("no facts of the database".into()))?;
     let raw: Value = serde_json::from_str(row.get(0).unwrap_or("{}")).map_err(bad)?;
-    let field = |name: &str| raw[name].as_str().map(ToOwned::to_owned);
+    let field = |name: &str| raw.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
     Ok(DatabaseFacts {
         name: field("datname").unwrap_or_default(),
         owner: row.text(1),
@@ -183,7 +183,10 @@ pub(crate) fn read(session: &mut Session) -> Result<DatabaseFacts, PgError> {
         provider: field("datlocprovider").unwrap_or_else(|| "c".into()),
         locale: field("datlocale").or_else(|| field("daticulocale")),
         tablespace: row.text(3),
-        connection_limit: raw["datconnlimit"].as_i64().unwrap_or(-1),
+        connection_limit: raw
+            .get("datconnlimit")
+            .and_then(Value::as_i64)
+            .unwrap_or(-1),
         comment: row.get(4).map(ToOwned::to_owned),
         grants: row
             .get(5)
@@ -257,18 +260,21 @@ impl DatabaseFacts {
             literal(&self.collate),
             literal(&self.ctype)
         );
-        if let Some(locale) = self.locale.as_ref().filter(|_| providers) {
-            sql.push_str(&match self.provider.as_str() {
-                "i" => format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", literal(locale)),
-                "b" => format!(
+        let provider = match (self.provider.as_str(), &self.locale) {
+            _ if !providers => String::new(),
+            ("i", Some(locale)) => format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", literal(locale)),
+            ("b", Some(locale)) => {
+                format!(
                     " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
                     literal(locale)
-                ),
-                _ => " LOCALE_PROVIDER libc".into(),
-            });
-        }
+                )
+            }
+            _ => " LOCALE_PROVIDER libc".into(),
+        };
+        sql.push_str(&provider);
         if tablespace && self.tablespace != "pg_default" {
-            sql.push_str(&format!(" TABLESPACE {}", ident(&self.tablespace)));
+            sql.push_str(" TABLESPACE ");
+            sql.push_str(&ident(&self.tablespace));
         }
         sql
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Session;
 use super::error::PgError;
-use super::rows::{RowSum, ordered};
+use super::rows::{RowSum, TakeRow, ordered};
 use super::sql::{ident, literal};
 
 /// Bytes of an object in one line.
@@ -89,7 +89,7 @@ pub(crate) fn owners(session: &mut Session) -> Result<Vec<ObjectOwner>, PgError>
 pub(crate) fn read(
     session: &mut Session,
     owners: &[ObjectOwner],
-    take: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), SourceError>,
+    take: &mut TakeRow<'_>,
 ) -> Result<RowSum, PgError> {
     let mut digest = RecordDigest::new();
     let mut bytes = 0;
@@ -120,7 +120,7 @@ pub(crate) fn read(
                     "SELECT lo_get({}, {offset}, {PIECE_BYTES})",
                     owner.oid
                 ))?;
-                hex = hex_of(next.first().and_then(|row| row.get(0)))?.to_owned();
+                hex_of(next.first().and_then(|row| row.get(0)))?.clone_into(&mut hex);
                 if hex.is_empty() {
                     break;
                 }

@@ -1,4 +1,73 @@
 //! PostgreSQL: databases saved while they work, rebuilt beside the live ones and switched in by name.
+//!
+//! # What is saved
+//!
+//! Of each database: its schema as pg_dump writes it (extensions with their versions, types, functions, tables,
+//! views, indexes, constraints, triggers, policies, comments, owners and grants), every row of every table and
+//! partition, the rows that users added to tables of extensions, sequences, large objects with owners and grants,
+//! encoding, locale, owner, comment, grants and settings of the database. Of the server: roles with memberships
+//! and settings, and the hashes of their passwords where we may read them.
+//!
+//! Not saved, and said in the report where it matters: rows of foreign tables, temporary tables, rows of
+//! materialized views (they are refreshed on restore), databases that accept no connections, templates,
+//! `postgresql.conf`, `pg_hba.conf`, replication slots, statistics.
+//!
+//! Rows are lines of COPY's text form under fixed settings, so that equal rows are equal bytes on every server.
+//! They come in the order of the primary key where it is one whole number, else in the order of the heap; the
+//! stream's attribute `key_sorted` says which. Generated columns are left out and computed anew. Counts and digests
+//! are exact: a digest is over the lines with their line feeds, and the server's own row count must agree.
+//!
+//! # Consistency
+//!
+//! One database is one instant: all connections and pg_dump share one exported snapshot. Sequences may be a little
+//! ahead, never behind. Several databases are several instants, one directly after the other, because the server
+//! offers nothing better. While a capture runs it holds `ACCESS SHARE` locks and a snapshot: `ALTER TABLE`,
+//! `TRUNCATE` and `VACUUM FULL` wait for it, reading and writing do not. A lock that somebody else holds ends the
+//! capture after `lock_timeout`.
+//!
+//! # Settings
+//!
+//! `postgres://[user@]host[:port]/[database]`. Without a database all are meant; `?databases=a,b` names several.
+//! A folder as host (`postgres://%2Frun%2Fpostgresql/app`) or no host is a Unix socket. Options: `sslmode`
+//! (`disable`, `prefer`, `require`, `verify-full`, as PostgreSQL's tools mean them), `sslrootcert`,
+//! `connect_timeout`, `answer_timeout`, `lock_timeout` (seconds), `connections` (tables copied side by side),
+//! `passfile`, `pg_dump`. A password is never in the URL: it is given apart, by `PGPASSWORD`, or by a password file
+//! (`PGPASSFILE`, `~/.pgpass`) that only its owner can read. SCRAM-SHA-256, MD5 and plain passwords work; Kerberos,
+//! client certificates and channel binding do not. A connection pooler that hands out sessions by transaction
+//! cannot carry a snapshot: connect to the server itself.
+//!
+//! pg_dump must be there for a capture, in the major version of the server or a newer one.
+//!
+//! # Privileges
+//!
+//! `pg_read_all_data` and `CONNECT` suffice for a capture (from 14 on they show the passwords' hashes too). Large
+//! objects need their owner, a grant or a superuser; tables with row-level security need `BYPASSRLS`, or the
+//! capture fails, because a policy would hide rows. A restore needs `CREATEDB`, to replace a database also its
+//! ownership, to end other users' sessions `pg_signal_backend`, and a superuser for what only one may own or make.
+//!
+//! # Restore
+//!
+//! A database is rebuilt as `<name>__keepstone_<id>` and read back: every count, digest, sequence and large object,
+//! and the schema if the server has the version of the capture. Only then it takes its name: what had it becomes
+//! `<name>__before_<id>`, accepts no connections, and is kept until discarded. All renames of a restore are one
+//! transaction, which ends the sessions that are in the way: at any moment, kill -9 included, every database is
+//! the old one or every database is the new one. Rolling back is the same transaction the other way. What a restore
+//! made carries the setting `keepstone.restore` until it is discarded; a fresh process with the plan alone finishes
+//! or undoes it.
+//!
+//! Roles that the server lacks are made first and go again on a rollback. Existing roles are not changed. Extensions,
+//! roles and versions that would not work are refused before anything is made; how much space the server's disks
+//! have cannot be asked.
+//!
+//! Schemas and tables can be chosen. They are restored into a database of their own, with the definitions they need;
+//! foreign keys to tables that were not chosen are left out.
+//!
+//! # Export
+//!
+//! `<database>.sql` for each database, to be loaded into an empty one, and `globals.sql` for roles (load it before)
+//! and owners, grants and settings of databases (load it again after):
+//! `psql -X -v ON_ERROR_STOP=1 -d app -f app.sql`. Large objects keep their numbers. The scripts open with
+//! `\restrict` where the psql of the exporting machine knows it; delete the first and the last line for an older one.
 
 mod capture;
 mod catalog;

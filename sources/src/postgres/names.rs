@@ -1,5 +1,9 @@
 //! Names of databases that a restore makes and keeps beside the live ones.
 
+use std::fmt::Write as _;
+
+use keepstone_engine::source::{SourceError, SourceErrorKind};
+
 use super::sql;
 
 /// Word in the name of a database that is being rebuilt.
@@ -18,6 +22,20 @@ pub(crate) fn beside(name: &str, word: &str, id: &str) -> String {
         .find(|end| name.is_char_boundary(*end))
         .unwrap_or(0);
     format!("{}{ending}", name.get(..end).unwrap_or_default())
+}
+
+/// So many random bytes in hexadecimal.
+pub(crate) fn random_hex<const BYTES: usize>() -> Result<String, SourceError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        SourceError::new(SourceErrorKind::Other, "cannot draw a random name").because(error)
+    })?;
+    let mut text = String::with_capacity(2 * BYTES);
+    for byte in bytes {
+        // Writing into a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
 }
 
 /// Whether a name can be one of a database.

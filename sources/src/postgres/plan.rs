@@ -42,7 +42,7 @@ pub(crate) fn plan(
 ) -> Result<RestorePlan, SourceError> {
     let names = choose(settings, options, &layout::databases(items)?)?;
     let mut state = PlanState {
-        id: random_id()?,
+        id: names::random_hex::<4>()?,
         databases: Vec::new(),
         roles: Vec::new(),
         selection: options.selection(),
@@ -117,14 +117,6 @@ fn finish(
             SourceError::new(SourceErrorKind::Other, "cannot write the plan down").because(error)
         })?,
     })
-}
-
-fn random_id() -> Result<String, SourceError> {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        SourceError::new(SourceErrorKind::Other, "cannot draw a random name").because(error)
-    })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Pairs captured databases with the names they get.

@@ -21,6 +21,9 @@ const BLOCKS_AHEAD: usize = 8;
 /// Tables that may wait beside the one that is emitted.
 const TABLES_AHEAD: usize = 8;
 
+/// Takes a row: its key, which may be empty, and its line.
+pub(crate) type TakeRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), SourceError> + 'a;
+
 /// Some whole rows.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
@@ -31,10 +34,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// Hands over each row with its key; the key is empty where the table has none.
-    pub(crate) fn each(
-        &self,
-        take: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
+    pub(crate) fn each(&self, take: &mut TakeRow<'_>) -> Result<(), SourceError> {
         let mut start = 0;
         for (end, key) in &self.rows {
             let key = if self.keyed { key.as_slice() } else { &[] };

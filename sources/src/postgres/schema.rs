@@ -24,6 +24,8 @@ const TOOL_FOLDERS: [&str; 3] = [
 const TICK: Duration = Duration::from_millis(200);
 /// Variables that a child needs to run at all.
 const KEPT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT"];
+/// A file that cannot be.
+const NO_FILE: &str = "/dev/null/none";
 /// The first version that can leave statistics out, and would write them otherwise.
 const FIRST_WITH_STATISTICS: u32 = 18;
 /// The most that is shown of what a child complained about.
@@ -153,6 +155,10 @@ fn candidates(server_major: u32) -> Vec<PathBuf> {
 }
 
 /// A child that starts without our environment: no password, token or credential of ours is in it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a child must inherit is known here, where everything else is taken from it"
+)]
 pub(crate) fn clean_command(path: &Path) -> Command {
     let mut command = Command::new(path);
     command.env_clear();
@@ -186,8 +192,8 @@ fn connect_by_environment(
         .env("PGAPPNAME", "keepstone")
         .env("PGCLIENTENCODING", "UTF8")
         // No file of the user's may change what is read or from where.
-        .env("PGSERVICEFILE", "/dev/null")
-        .env("PGPASSFILE", "/dev/null");
+        .env("PGSERVICEFILE", NO_FILE)
+        .env("PGPASSFILE", NO_FILE);
     if let Some(path) = &settings.ssl_root_cert {
         command.env("PGSSLROOTCERT", path);
     }

@@ -74,8 +74,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(30),
-            answer: Duration::from_secs(300),
-            lock: Duration::from_secs(60),
+            answer: Duration::from_mins(5),
+            lock: Duration::from_mins(1),
         }
     }
 }
@@ -93,6 +93,10 @@ pub struct PostgresEnvironment {
 
 impl PostgresEnvironment {
     /// Reads the environment of this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place of this source that reads it; `parse_url_in` takes it as a value"
+    )]
     pub fn of_process() -> Self {
         let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let home_file = || var("HOME").map(|home| Path::new(&home).join(".pgpass"));

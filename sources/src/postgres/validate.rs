@@ -38,8 +38,8 @@ pub(crate) fn validate(
         let mut validation = Validation::default();
         for database in &state.databases {
             let name = database.staged.clone();
-            let opened = OpenedDatabase::open(settings, name, stop)?;
-            let comparison = Comparison {
+            let mut opened = OpenedDatabase::open(settings, name, stop)?;
+            let mut comparison = Comparison {
                 settings,
                 state,
                 database,
@@ -47,7 +47,7 @@ pub(crate) fn validate(
                 stop,
                 found: &mut validation,
             };
-            comparison.run(opened)?;
+            comparison.run(&mut opened)?;
         }
         Ok(validation)
     })
@@ -63,13 +63,13 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    fn run(mut self, mut opened: OpenedDatabase) -> Result<(), SourceError> {
-        let mut tables = self.tables_by_name(&mut opened)?;
-        self.rows(&mut opened, &mut tables)?;
-        self.sequences(&mut opened)?;
+    fn run(&mut self, opened: &mut OpenedDatabase) -> Result<(), SourceError> {
+        let mut tables = self.tables_by_name(opened)?;
+        self.rows(opened, &mut tables)?;
+        self.sequences(opened)?;
         if self.state.selection.is_whole() {
-            self.large_objects(&mut opened)?;
-            self.schema(&opened)?;
+            self.large_objects(opened)?;
+            self.schema(opened)?;
         }
         Ok(())
     }

@@ -323,15 +323,14 @@ fn a_target_that_breaks_while_rows_are_loaded_is_told_apart_from_bad_rows() {
         .unwrap();
     assert_eq!(server.databases(), ["postgres"]);
 
-    let proxy = PostgresProxy::start(server.port(), Fault::AfterBytes(3000));
+    let proxy = PostgresProxy::start(server.port(), Fault::AfterClientBytes(1_000_000));
     let url = format!("{}?sslmode=disable", server.url_at(proxy.port(), "copy"));
     let broken = PostgresTarget::new(server.settings_of(&url), options);
-    if let Ok(plan) = broken.plan(&good) {
-        let error = broken.stage(&plan, &good).unwrap_err();
-        assert_eq!(error.kind(), SourceErrorKind::Interrupted, "{error:?}");
-        target
-            .rollback(&plan, keepstone_engine::source::Phase::Staging)
-            .unwrap();
-    }
+    let plan = broken.plan(&good).unwrap();
+    let error = broken.stage(&plan, &good).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Interrupted, "{error:?}");
+    target
+        .rollback(&plan, keepstone_engine::source::Phase::Staging)
+        .unwrap();
     assert_eq!(server.databases(), ["postgres"]);
 }

@@ -19,7 +19,8 @@ fn fill(server: &PostgresServer, database: &str) {
 
 /// Makes a small database whose rows say what it is.
 fn fill_small(server: &PostgresServer, database: &str, mark: &str) {
-    server.execute("postgres", &format!("CREATE DATABASE \"{database}\""));
+    let quoted = database.replace('"', "\"\"");
+    server.execute("postgres", &format!("CREATE DATABASE \"{quoted}\""));
     server.execute(
         database,
         &format!(

@@ -20,6 +20,8 @@ pub enum Fault {
     AfterStatement(u64),
     /// After so many bytes from the server on one connection.
     AfterBytes(u64),
+    /// After so many bytes from the client on one connection.
+    AfterClientBytes(u64),
     /// Nothing is passed on after so many bytes from the server on one connection, and the line stays up.
     Stall(u64),
 }
@@ -30,6 +32,7 @@ struct Shared {
     server_port: u16,
     statements: AtomicU64,
     dead: AtomicBool,
+    stalled: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -50,6 +53,7 @@ impl PostgresProxy {
             server_port,
             statements: AtomicU64::new(0),
             dead: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             streams: Mutex::new(Vec::new()),
         });
         let accepting = Arc::clone(&shared);
@@ -75,9 +79,9 @@ impl PostgresProxy {
         self.shared.statements.load(Ordering::SeqCst)
     }
 
-    /// Whether the line was broken.
+    /// Whether the line was broken or went silent.
     pub fn is_broken(&self) -> bool {
-        self.shared.dead.load(Ordering::SeqCst)
+        self.shared.dead.load(Ordering::SeqCst) || self.shared.stalled.load(Ordering::SeqCst)
     }
 }
 
@@ -133,6 +137,7 @@ impl Shared {
     /// Client to server, a message at a time.
     fn pass_messages(&self, client: &mut TcpStream, server: &mut TcpStream) {
         let mut started = false;
+        let mut passed = 0;
         loop {
             let mut head = vec![0; if started { 5 } else { 4 }];
             if client.read_exact(&mut head).is_err() {
@@ -153,6 +158,10 @@ impl Shared {
             if is_statement && self.fault == Fault::BeforeStatement(number) {
                 return self.kill();
             }
+            passed += u64::from(length);
+            if matches!(self.fault, Fault::AfterClientBytes(limit) if passed > limit) {
+                return self.kill();
+            }
             if server.write_all(&[head, body].concat()).is_err() {
                 return;
             }
@@ -171,7 +180,7 @@ impl Shared {
                 Fault::AfterBytes(limit) if passed > limit => return self.kill(),
                 // Read on and say nothing.
                 Fault::Stall(limit) if passed > limit => {
-                    self.dead.store(true, Ordering::SeqCst);
+                    self.stalled.store(true, Ordering::SeqCst);
                     continue;
                 }
                 _ => {}
