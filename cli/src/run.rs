@@ -18,12 +18,12 @@ use crate::ui::{Level, Ui, UiOptions};
 use crate::url;
 
 /// Runs one command.
-pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let environment = Environment::of_process();
-    let early = early_ui(&arguments, &environment);
-    let cli = match parse(&arguments) {
+    let early = early_ui(arguments, &environment);
+    let cli = match parse(arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &arguments, &early),
+        Err(error) => return usage(&error, arguments, &early),
     };
     let is_terminal = io::stderr().is_terminal();
     let ui = match settings::ui_options(&cli.global, &environment, is_terminal) {
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
 fn run_command(cli: Cli, environment: Environment, ui: &Ui) -> Result<ExitCode, CliError> {
     // These two work where nothing else does.
     match &cli.command {
-        Command::Completions(args) => return cmd::completions::run(args, ui),
+        Command::Completions(args) => return cmd::completions::run(args),
         Command::Version(args) => return cmd::version::run(args, ui),
         _ => {}
     }
@@ -104,7 +104,7 @@ fn usage(error: &clap::Error, arguments: &[OsString], ui: &Ui) -> ExitCode {
         } else {
             styled.to_string()
         };
-        return match ui.bytes(text.as_bytes()) {
+        return match Ui::bytes(text.as_bytes()) {
             Ok(()) => ExitCode::Done,
             Err(error) => end(&error, ui),
         };
@@ -122,7 +122,7 @@ fn usage(error: &clap::Error, arguments: &[OsString], ui: &Ui) -> ExitCode {
         let message: Vec<_> = message.lines().map(str::trim).collect();
         ui.error(ExitCode::Usage, &message.join(" "), None);
     } else {
-        ui.say_as_it_is(&text);
+        Ui::say_as_it_is(&text);
     }
     ExitCode::Usage
 }

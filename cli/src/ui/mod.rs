@@ -107,8 +107,8 @@ impl Ui {
             .map_err(CliError::Output)
     }
 
-    /// Writes bytes as they are, whatever the options: for `dump` and `completions`.
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+    /// Writes bytes as they are, whatever the options.
+    pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
         io::stdout()
             .lock()
             .write_all(bytes)
@@ -141,7 +141,7 @@ impl Ui {
     }
 
     /// Says a text that was laid out elsewhere.
-    pub(crate) fn say_as_it_is(&self, text: &str) {
+    pub(crate) fn say_as_it_is(text: &str) {
         let _ignored = io::stderr().lock().write_all(text.as_bytes());
     }
 
