@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
 fn run_command(cli: Cli, environment: Environment, ui: &Ui) -> Result<ExitCode, CliError> {
     // These two work where nothing else does.
     match &cli.command {
-        Command::Completions(args) => return cmd::completions::run(args),
+        Command::Completions(args) => return cmd::completions::run(args, ui),
         Command::Version(args) => return cmd::version::run(args, ui),
         _ => {}
     }
@@ -104,7 +104,7 @@ fn usage(error: &clap::Error, arguments: &[OsString], ui: &Ui) -> ExitCode {
         } else {
             styled.to_string()
         };
-        return match Ui::bytes(text.as_bytes()) {
+        return match ui.bytes(text.as_bytes()) {
             Ok(()) => ExitCode::Done,
             Err(error) => end(&error, ui),
         };
@@ -122,7 +122,7 @@ fn usage(error: &clap::Error, arguments: &[OsString], ui: &Ui) -> ExitCode {
         let message: Vec<_> = message.lines().map(str::trim).collect();
         ui.error(ExitCode::Usage, &message.join(" "), None);
     } else {
-        Ui::say_as_it_is(&text);
+        ui.say_as_it_is(&text);
     }
     ExitCode::Usage
 }

@@ -24,9 +24,9 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Writes them.
-pub(crate) fn run(args: &CompletionsArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn run(args: &CompletionsArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "keepstone", &mut script);
-    Ui::bytes(&script)?;
+    ui.bytes(&script)?;
     Ok(ExitCode::Done)
 }

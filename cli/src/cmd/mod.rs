@@ -30,7 +30,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Backup(args) => backup::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),
         Command::Forget(args) => forget::run(&args, context),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &context.ui),
         Command::Version(args) => version::run(&args, &context.ui),
         Command::Init(args) => init::run(&args, context),
         Command::Snapshots(args) => snapshots::run(&args, context),

@@ -108,7 +108,8 @@ impl Ui {
     }
 
     /// Writes bytes as they are, whatever the options.
-    pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
+    #[expect(clippy::unused_self, reason = "whoever speaks has a voice")]
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
         io::stdout()
             .lock()
             .write_all(bytes)
@@ -141,7 +142,8 @@ impl Ui {
     }
 
     /// Says a text that was laid out elsewhere.
-    pub(crate) fn say_as_it_is(text: &str) {
+    #[expect(clippy::unused_self, reason = "whoever speaks has a voice")]
+    pub(crate) fn say_as_it_is(&self, text: &str) {
         let _ignored = io::stderr().lock().write_all(text.as_bytes());
     }
 
