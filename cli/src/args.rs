@@ -40,6 +40,7 @@ fn long_help() -> String {
 /// What every verb takes. Each has a twin in the environment; the command line wins over it, and both over the file.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct GlobalArgs {
     /// Address of the repository: a folder, or a URL such as s3://bucket/folder [env: KEEPSTONE_REPOSITORY]
     #[arg(short, long, global = true, value_name = "ADDRESS")]

@@ -15,6 +15,7 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// The environment of this process.
+    #[expect(clippy::disallowed_methods, reason = "the one place where it is read")]
     pub(crate) fn of_process() -> Self {
         Self {
             variables: std::env::vars_os().collect(),

@@ -28,5 +28,5 @@ mod url;
 mod words;
 
 fn main() -> std::process::ExitCode {
-    run::run(std::env::args_os().collect()).into()
+    run::run(&std::env::args_os().collect::<Vec<_>>()).into()
 }

@@ -18,12 +18,12 @@ use crate::ui::{Level, Ui, UiOptions};
 use crate::url;
 
 /// Runs one command.
-pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let environment = Environment::of_process();
-    let early = early_ui(&arguments, &environment);
-    let cli = match parse(&arguments) {
+    let early = early_ui(arguments, &environment);
+    let cli = match parse(arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &arguments, &early),
+        Err(error) => return usage(&error, arguments, &early),
     };
     let is_terminal = io::stderr().is_terminal();
     let ui = match settings::ui_options(&cli.global, &environment, is_terminal) {

@@ -124,8 +124,9 @@ impl PrivateFolder {
     fn stage(&self, name: &str, content: &[u8]) -> io::Result<PathBuf> {
         let mut suffix = [0; 8];
         getrandom::fill(&mut suffix)?;
-        let suffix: String = suffix.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = self.path.join(format!(".{name}.{suffix}"));
+        let path = self
+            .path
+            .join(format!(".{name}.{:016x}", u64::from_le_bytes(suffix)));
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, so that the dependencies are linked once.
 
 mod backend;
+mod cli;
 mod command;
 mod files;
 mod fuzz;

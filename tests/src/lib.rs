@@ -1,5 +1,6 @@
 //! Test kit: a capture in memory, real servers on free ports, backends that fail on purpose.
 
+pub mod binary;
 pub mod crash;
 pub mod faulty;
 #[path = "../../fuzz/targets/mod.rs"]

@@ -38,6 +38,7 @@ snapshot, or none: a source that fails fails the run, unless --partial is given.
 /// Arguments of `backup`.
 #[derive(Debug, Default, Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct BackupArgs {
     /// What to save: paths and addresses; with --stdin-from-command the command and its arguments
     #[arg(value_name = "SOURCE")]

@@ -45,6 +45,10 @@ impl Clock {
     }
 
     /// Now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the clock is read"
+    )]
     pub(crate) fn now(&self) -> Timestamp {
         self.fixed.unwrap_or_else(Timestamp::now)
     }

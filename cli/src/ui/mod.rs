@@ -107,7 +107,8 @@ impl Ui {
             .map_err(CliError::Output)
     }
 
-    /// Writes bytes as they are, whatever the options: for `dump` and `completions`.
+    /// Writes bytes as they are, whatever the options.
+    #[expect(clippy::unused_self, reason = "whoever speaks has a voice")]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
         io::stdout()
             .lock()
@@ -141,6 +142,7 @@ impl Ui {
     }
 
     /// Says a text that was laid out elsewhere.
+    #[expect(clippy::unused_self, reason = "whoever speaks has a voice")]
     pub(crate) fn say_as_it_is(&self, text: &str) {
         let _ignored = io::stderr().lock().write_all(text.as_bytes());
     }

@@ -1,0 +1,68 @@
+//! Configuration, environment and folders, from the outside.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use keepstone_testkit::binary::keepstone;
+
+use super::{home, run, transcript};
+
+fn write_config(home: &Path, text: &str) {
+    let folder = home.join("config/keepstone");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("keepstone.toml");
+    fs::write(&path, text).unwrap();
+    set_mode(&path, 0o600);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_line() {
+    let home = home();
+    write_config(home.path(), "[repository]\nurl = \"/srv/x\"\npasword_file = \"hunter2\"\n");
+    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @"");
+    write_config(home.path(), "[source.a]\nurl = \"redis://:hunter2@h\"\n");
+    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @"");
+    write_config(home.path(), "[source.a]\nurl = \"redis://h\"\n[set.b]\nsources = [\"c\"]\n");
+    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "b"]), @"");
+}
+
+#[test]
+fn a_file_that_others_can_write_is_refused() {
+    let home = home();
+    write_config(home.path(), "");
+    let path = home.path().join("config/keepstone/keepstone.toml");
+    set_mode(&path, 0o660);
+    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @"");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let home = home();
+    insta::assert_snapshot!(run(home.path(), &["backup", "--config", "missing.toml", "/etc"]), @"");
+}
+
+#[test]
+fn a_file_in_the_current_folder_is_not_read() {
+    let home = home();
+    fs::write(home.path().join("keepstone.toml"), "nonsense").unwrap();
+    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @"");
+}
+
+#[test]
+fn a_variable_that_makes_no_sense_is_named() {
+    let home = home();
+    let mut command = keepstone(home.path());
+    command.args(["backup", "/etc"]).env("KEEPSTONE_JSON", "perhaps");
+    insta::assert_snapshot!(transcript(home.path(), &mut command), @"");
+    let mut command = keepstone(home.path());
+    command
+        .args(["backup", "/etc"])
+        .env("KEEPSTONE_PASSWORD", "hunter2")
+        .env("KEEPSTONE_PASSWORD_FILE", "/x");
+    insta::assert_snapshot!(transcript(home.path(), &mut command), @"");
+}

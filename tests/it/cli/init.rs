@@ -1,0 +1,8 @@
+//! `keepstone init`.
+
+use super::help;
+
+#[test]
+fn help_of_init() {
+    insta::assert_snapshot!(help(&["init"]), @"");
+}
