@@ -10,7 +10,7 @@ needs=${1:-test}
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 
 case $needs in
-    test) packages=(redis-server postgresql postgresql-contrib sqlite3 python3-venv acl attr) ;;
+    test) packages=(redis-server postgresql postgresql-contrib sqlite3 restic borgbackup python3-venv acl attr) ;;
     bench) packages=(redis-server postgresql postgresql-contrib restic borgbackup xdelta3) ;;
     *) fail "usage: install-test-needs.sh [test|bench]" ;;
 esac

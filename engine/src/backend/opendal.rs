@@ -6,19 +6,18 @@
 
 mod answer;
 mod connect;
-mod reading;
+mod requests;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use opendal::options::WriteOptions;
-use opendal::{Buffer, Operator};
+use opendal::{Buffer, Error, Operator};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use self::answer::{failed, was_not_done};
-use self::reading::Reading;
+use self::answer::{failed, may_pass, was_not_done};
+use self::requests::Requests;
 use super::address::RemoteAddress;
 use super::credentials::{Credentials, RemoteLimits};
 use super::foreign::Look;
@@ -26,8 +25,6 @@ use super::{
     Backend, BackendError, BackendErrorKind, ByteRange, ObjectKey, ObjectKind, ObjectStat,
 };
 
-/// The slowest write that is waited for, beside the usual time: four packs at once over a line of 1 Mbit/s.
-const SLOWEST_BYTES_PER_S: u64 = 32 << 10;
 /// The pause before the second try; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between tries.
@@ -36,11 +33,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A repository in a remote store.
 pub struct OpendalBackend {
     address: String,
-    reading: Reading,
-    /// Sends each request once, and waits as long as it takes.
-    writing: Operator,
+    requests: Requests,
     turns: Arc<Semaphore>,
-    limits: RemoteLimits,
+    retry_count_max: usize,
     is_ours_alone: bool,
 }
 
@@ -78,78 +73,73 @@ impl OpendalBackend {
         }
         Ok(Self {
             address,
-            reading: Reading::new(operator.clone(), limits),
-            writing: operator,
+            requests: Requests::new(operator, limits),
             turns: Arc::new(Semaphore::new(limits.connection_count_max.max(1))),
-            limits,
+            retry_count_max: limits.retry_count_max,
             is_ours_alone: false,
         })
     }
 
     /// What lies at the top, for recognising other tools' repositories.
     pub(super) fn look(&self) -> Result<Look, BackendError> {
-        let reading = self.reading.clone();
-        let looked = self.run(async move { reading.look().await })?;
+        let looked = self.ask(may_pass, |requests| async move { requests.look().await })?;
         looked.map_err(|error| failed("list", &error).at(&self.address))
     }
 
-    /// Runs a task on the threads of the runtime and waits for it. Any thread may call, one of another runtime too.
-    fn run<T: Send + 'static>(
+    /// Sends a request until it is answered well, or until trying again would not help, or do harm. Any thread may call
+    /// and wait, one of another runtime too.
+    fn ask<T, A>(
         &self,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, BackendError> {
-        let lost = || BackendError::new(BackendErrorKind::Other, "finish a request to");
+        again: fn(&Error) -> bool,
+        request: impl Fn(Requests) -> A + Send + 'static,
+    ) -> Result<opendal::Result<T>, BackendError>
+    where
+        T: Send + 'static,
+        A: Future<Output = opendal::Result<T>> + Send,
+    {
         let (sender, receiver) = mpsc::sync_channel(1);
-        let turns = Arc::clone(&self.turns);
+        let (turns, requests) = (Arc::clone(&self.turns), self.requests.clone());
+        let mut pauses = pauses(self.retry_count_max);
         runtime()?.spawn(async move {
             let turn = turns.acquire().await;
-            let answer = task.await;
+            let answer = loop {
+                let answer = request(requests.clone()).await;
+                let failure = answer.as_ref().err().filter(|error| again(error));
+                let Some((error, pause)) = failure.zip(pauses.next()) else {
+                    break answer;
+                };
+                // The error itself holds the request: only its kind is told.
+                tracing::debug!(kind = %error.kind(), ?pause, "trying again");
+                tokio::time::sleep(pause).await;
+            };
             drop(turn);
             // Nobody waits any more only if the caller's thread is gone.
             let _: Result<(), _> = sender.send(answer);
         });
-        receiver.recv().map_err(|_| lost().at(&self.address))
+        receiver.recv().map_err(|_| {
+            BackendError::new(BackendErrorKind::Other, "finish a request to").at(&self.address)
+        })
     }
 }
 
 impl Backend for OpendalBackend {
     fn put_new(&self, key: &ObjectKey, body: &[&[u8]]) -> Result<(), BackendError> {
-        let body = Buffer::from(body.concat());
-        let wait = Duration::from_secs(body.len() as u64 / SLOWEST_BYTES_PER_S);
-        let wait = self.limits.answer_time_max.saturating_add(wait);
-        let retries = self.limits.retry_count_max;
-        let (writing, path, key) = (self.writing.clone(), key.path(), *key);
-        self.run(async move {
-            let mut pauses = pauses(retries);
-            loop {
-                let options = WriteOptions {
-                    if_not_exists: true,
-                    ..WriteOptions::default()
-                };
-                let sent = writing.write_options(&path, body.clone(), options);
-                let error = match tokio::time::timeout(wait, sent).await {
-                    Ok(Ok(_)) => return Ok(()),
-                    Ok(Err(error)) => error,
-                    Err(_) => {
-                        let error = BackendError::new(BackendErrorKind::Unreachable, "write");
-                        return Err(error.on(&key).because("no answer came in time"));
-                    }
-                };
-                let pause = was_not_done(&error).then(|| pauses.next()).flatten();
-                match pause {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(failed("write", &error).on(&key)),
-                }
-            }
-        })?
+        let (key, body) = (*key, Buffer::from(body.concat()));
+        let answer = self.ask(was_not_done, move |requests| {
+            let body = body.clone(); // Shares the bytes.
+            async move { requests.put_new(key, body).await }
+        })?;
+        answer.map_err(|error| failed("write", &error).on(&key))
     }
 
     fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Vec<u8>, BackendError> {
-        let (reading, path) = (self.reading.clone(), key.path());
-        let truncated = || BackendError::new(BackendErrorKind::Truncated, "read").on(key);
-        let answer = self.run(async move { reading.range(&path, range).await })?;
-        let bytes = answer.map_err(|error| failed("read", &error).on(key))?;
-        bytes.map(|bytes| bytes.to_vec()).ok_or_else(truncated)
+        let key = *key;
+        let request = move |requests: Requests| async move { requests.get(key, range).await };
+        match self.ask(may_pass, request)? {
+            Ok(Some(bytes)) => Ok(bytes.to_vec()),
+            Ok(None) => Err(BackendError::new(BackendErrorKind::Truncated, "read").on(&key)),
+            Err(error) => Err(failed("read", &error).on(&key)),
+        }
     }
 
     fn list(&self, kind: ObjectKind) -> Result<Vec<ObjectStat>, BackendError> {
@@ -157,21 +147,23 @@ impl Backend for OpendalBackend {
             let both = [false, true].map(|copy| self.stat(&ObjectKey::config(copy)));
             return both.into_iter().filter_map(Result::transpose).collect();
         };
-        let reading = self.reading.clone();
-        let answer = self.run(async move { reading.list(folder).await })?;
+        let request = move |requests: Requests| async move { requests.list(folder).await };
+        let answer = self.ask(may_pass, request)?;
         answer.map_err(|error| failed("list", &error).at(kind.to_string()))
     }
 
     fn stat(&self, key: &ObjectKey) -> Result<Option<ObjectStat>, BackendError> {
-        let (reading, key) = (self.reading.clone(), *key);
-        let answer = self.run(async move { reading.stat(key).await })?;
+        let key = *key;
+        let request = move |requests: Requests| async move { requests.stat(key).await };
+        let answer = self.ask(may_pass, request)?;
         answer.map_err(|error| failed("look at", &error).on(&key))
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), BackendError> {
-        let (reading, path) = (self.reading.clone(), key.path());
-        let answer = self.run(async move { reading.delete(&path).await })?;
-        answer.map_err(|error| failed("delete", &error).on(key))
+        let key = *key; // Never used again, so that a second request does no harm.
+        let request = move |requests: Requests| async move { requests.delete(key).await };
+        let answer = self.ask(may_pass, request)?;
+        answer.map_err(|error| failed("delete", &error).on(&key))
     }
 
     fn address(&self) -> String {

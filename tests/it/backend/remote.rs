@@ -155,9 +155,7 @@ fn a_read_is_tried_again() {
     let mut failures = 2;
     let store = Script::start(Box::new(move |_| {
         failures -= 1;
-        (failures < 0)
-            .then_some("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo\r\n")
-            .filter(|_| true)
+        (failures < 0).then_some("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo")
     }));
     let backend = store.backend(3);
     assert_eq!(
@@ -251,6 +249,12 @@ fn minio_refusals_have_their_kinds_and_tell_no_secret() {
     let nobody = open(&anonymous, Credentials::default());
     assert_eq!(
         kind_of(nobody.list(ObjectKind::End)),
+        BackendErrorKind::Denied
+    );
+
+    let without_key = open(&minio.address("p"), Credentials::default());
+    assert_eq!(
+        kind_of(without_key.list(ObjectKind::End)),
         BackendErrorKind::Denied
     );
 

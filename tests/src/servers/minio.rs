@@ -16,6 +16,7 @@ use crate::tools::tool;
 const USER: &str = "keepstone-test";
 const PASSWORD: &str = "not-a-secret-at-all";
 const START_TIME_MAX: Duration = Duration::from_mins(1);
+const POLL_PAUSE: Duration = Duration::from_millis(20);
 /// Another process may take the free port before the server does.
 const START_COUNT_MAX: usize = 5;
 
@@ -87,7 +88,7 @@ impl Minio {
             if self.answers() {
                 return true;
             }
-            std::thread::yield_now();
+            std::thread::sleep(POLL_PAUSE);
         }
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         panic!("minio does not answer; its log:\n{log}");

@@ -8,6 +8,8 @@ use crate::backend::{BackendError, BackendErrorKind};
 
 /// How much of a store's own words is repeated.
 const WORDS_MAX: usize = 400;
+/// What opendal says when it finds no key to sign with; it has no kind for that.
+const NO_CREDENTIALS: &str = "signing http request";
 /// Codes by which stores say that they are full. The status is not passed on, only the text of the answer.
 const FULL_CODES: [&str; 4] = [
     "XMinioStorageFull",
@@ -21,9 +23,14 @@ pub(super) fn failed(act: &'static str, error: &Error) -> BackendError {
     BackendError::new(kind_of(error), act).because(words_of(error))
 }
 
-/// Whether a request was surely not carried out: the store refused it for the moment, or it was never sent.
+/// Whether a write was surely not carried out: the store refused it for the moment, or it was never sent.
 pub(super) fn was_not_done(error: &Error) -> bool {
     kind_of(error) == BackendErrorKind::Throttled || was_never_sent(error)
+}
+
+/// Whether it may help to ask again for what does no harm when it is done twice.
+pub(super) fn may_pass(error: &Error) -> bool {
+    error.is_temporary() || kind_of(error) == BackendErrorKind::Throttled
 }
 
 fn was_never_sent(error: &Error) -> bool {
@@ -46,11 +53,12 @@ fn kind_of(error: &Error) -> BackendErrorKind {
             BackendErrorKind::NoSpace
         }
         ErrorKind::PermissionDenied => BackendErrorKind::Denied,
+        _ if error.message() == NO_CREDENTIALS => BackendErrorKind::Denied,
         // Two writers at once: some stores tell one of them to come again instead of that it lost.
         ErrorKind::RateLimited | ErrorKind::Conflict => BackendErrorKind::Throttled,
         ErrorKind::RangeNotSatisfied => BackendErrorKind::Truncated,
         ErrorKind::Unsupported => BackendErrorKind::Unsupported,
-        _ if error.is_temporary() || error.is_persistent() => BackendErrorKind::Unreachable,
+        _ if error.is_temporary() => BackendErrorKind::Unreachable,
         _ => BackendErrorKind::Other,
     }
 }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
+use opendal::layers::TimeoutLayer;
 use opendal::services::{Azblob, Gcs, Memory, S3};
 use opendal::{Builder, HttpTransporter, OperationContext, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use reqwest::{Certificate, Client, NoProxy, Proxy};
 
-use super::{FIRST_PAUSE, LONGEST_PAUSE};
 use crate::backend::address::{RemoteAddress, Service};
 use crate::backend::credentials::{Credentials, RemoteLimits};
 use crate::backend::{BackendError, BackendErrorKind};
@@ -25,7 +24,7 @@ const AWS_DOMAIN: &str = ".amazonaws.com";
 /// Where a bucket lies if nobody says.
 const AWS_REGION: &str = "us-east-1";
 
-/// An operator that sends each request once.
+/// An operator that sends each request once, and waits for an answer as long as it takes.
 pub(super) fn operator(
     address: &RemoteAddress,
     credentials: &Credentials,
@@ -55,22 +54,6 @@ pub(super) fn with_timeouts(operator: Operator, limits: RemoteLimits) -> Operato
         .with_timeout(limits.answer_time_max)
         .with_io_timeout(limits.answer_time_max);
     operator.layer(timeouts)
-}
-
-/// The same operator, but one that pauses and tries again. Its timeouts must lie inside.
-pub(super) fn with_retries(operator: Operator, limits: RemoteLimits) -> Operator {
-    let told = |event: RetryEvent<'_>| {
-        // The error itself holds the request: only its kind is told.
-        let kind = event.err.kind();
-        tracing::debug!(operation = ?event.op, attempt = event.attempt, %kind, "trying again");
-    };
-    let retries = RetryLayer::new()
-        .with_min_delay(FIRST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_max_times(limits.retry_count_max)
-        .with_jitter()
-        .with_notify(told);
-    operator.layer(retries)
 }
 
 fn build(builder: impl Builder, address: &RemoteAddress) -> Result<Operator, BackendError> {

@@ -1,8 +1,10 @@
-//! What may be asked twice: reads, lists, looks and deletes.
+//! The requests to a store, each sent once.
+
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use opendal::options::{ListOptions, ReadOptions};
-use opendal::{Buffer, BytesRange, Entry, ErrorKind, Metadata, Operator, Result};
+use opendal::options::{ListOptions, ReadOptions, WriteOptions};
+use opendal::{Buffer, BytesRange, Entry, Error, ErrorKind, Metadata, Operator, Result};
 
 use super::connect;
 use crate::backend::credentials::RemoteLimits;
@@ -13,29 +15,51 @@ use crate::backend::{ByteRange, ObjectKey, ObjectStat};
 const LOOK_NAMES_MAX: usize = 1000;
 /// Bytes read of a file that tells whose a place is.
 const HEAD_BYTES: u64 = 4096;
+/// The slowest write that is waited for, beside the usual time: four packs at once over a line of 1 Mbit/s.
+const SLOWEST_BYTES_PER_S: u64 = 32 << 10;
 
-/// A store, seen by those who only read it, or delete what is dead for ever.
+/// A store, asked once for each thing.
 #[derive(Clone)]
-pub(super) struct Reading {
-    /// Tries again by itself.
+pub(super) struct Requests {
+    /// For what is small, or comes in pieces that are waited for one by one.
     operator: Operator,
-    /// Does not.
-    once: Operator,
+    /// For writes, which are waited for by their length.
+    writing: Operator,
+    answer_time_max: Duration,
 }
 
-impl Reading {
-    /// On a store that neither waits nor tries again by itself.
+impl Requests {
+    /// To a store that does not bound its time.
     pub(super) fn new(operator: Operator, limits: RemoteLimits) -> Self {
-        let once = connect::with_timeouts(operator, limits);
         Self {
-            operator: connect::with_retries(once.clone(), limits),
-            once,
+            operator: connect::with_timeouts(operator.clone(), limits),
+            writing: operator,
+            answer_time_max: limits.answer_time_max,
         }
     }
 
+    /// Writes an object that is not there yet.
+    pub(super) async fn put_new(&self, key: ObjectKey, body: Buffer) -> Result<()> {
+        let wait = Duration::from_secs(body.len() as u64 / SLOWEST_BYTES_PER_S);
+        let wait = self.answer_time_max.saturating_add(wait);
+        let options = WriteOptions {
+            if_not_exists: true,
+            ..WriteOptions::default()
+        };
+        let path = key.path();
+        let sent = self.writing.write_options(&path, body, options);
+        let answer = tokio::time::timeout(wait, sent).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let words = "no answer came in time";
+            Err(Error::new(ErrorKind::Unexpected, words).set_temporary())
+        });
+        answer.map(|_| ())
+    }
+
     /// Reads a range; `None` if it reaches past the end.
-    pub(super) async fn range(&self, path: &str, range: ByteRange) -> Result<Option<Buffer>> {
-        let has_suffixes = self.once.info().capability().read_with_suffix;
+    pub(super) async fn get(&self, key: ObjectKey, range: ByteRange) -> Result<Option<Buffer>> {
+        let path = &key.path();
+        let has_suffixes = self.operator.info().capability().read_with_suffix;
         let (offset, length) = match range {
             ByteRange::All => return self.operator.read(path).await.map(Some),
             ByteRange::FromTo { offset, length }
@@ -57,22 +81,24 @@ impl Reading {
             Ok(bytes) if bytes.len() as u64 == length => Ok(Some(bytes)),
             Ok(_) => Ok(None),
             // Stores tell of a range past the end in several ways, so the length is asked for.
-            Err(error) if error.kind() != ErrorKind::NotFound => match self.once.stat(path).await {
-                Ok(stat) if range.within(stat.content_length()).is_none() => Ok(None),
-                _ => Err(error),
-            },
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                match self.operator.stat(path).await {
+                    Ok(stat) if range.within(stat.content_length()).is_none() => Ok(None),
+                    _ => Err(error),
+                }
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// The last bytes, in one request if all goes well. An empty object has none, which stores tell in several ways,
-    /// some of which look as if trying again would help: so whatever fails is settled by the length.
+    /// The last bytes, in one request if all goes well. An empty object has none, which stores tell in several ways: so
+    /// whatever fails is settled by the length.
     async fn last(&self, path: &str, length: u64) -> Result<Buffer> {
         let options = ReadOptions {
             range: BytesRange::suffix(length),
             ..ReadOptions::default()
         };
-        match self.once.read_options(path, options).await {
+        match self.operator.read_options(path, options).await {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let size_bytes = self.operator.stat(path).await?.content_length();
                 let length = length.min(size_bytes);
@@ -125,9 +151,9 @@ impl Reading {
         }
     }
 
-    /// Deletes an object. Its name is never used again, so that a second request does no harm.
-    pub(super) async fn delete(&self, path: &str) -> Result<()> {
-        match self.operator.delete(path).await {
+    /// Deletes an object.
+    pub(super) async fn delete(&self, key: ObjectKey) -> Result<()> {
+        match self.operator.delete(&key.path()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             answer => answer,
         }
