@@ -152,41 +152,69 @@ enum Order {
 
 type Make = fn(&mut Rng, usize) -> Vec<u8>;
 
-fn an_hour(name: &'static str, seed: u64, count: usize, make: Make, order: Order) -> Pair {
-    let mut rng = Rng::new(seed);
-    let old: Vec<_> = (0..count).map(|id| make(&mut rng, id)).collect();
-    let mut new: Vec<_> = old.iter().cloned().map(Some).collect();
-    let mut moved = Vec::new();
-    for _ in 0..count / 200 {
-        new[rng.below(count)] = None;
-    }
-    for _ in 0..count / 50 {
-        let id = rng.below(count);
-        let changed = if rng.below(2) == 0 {
-            make(&mut rng, id)
-        } else {
-            touched(&mut rng, &old[id])
-        };
-        if order == Order::Heap {
+/// A stream of records and what happens to it.
+struct Records {
+    name: &'static str,
+    seed: u64,
+    count: usize,
+    make: Make,
+    order: Order,
+    /// How many times as much changes as in an ordinary hour.
+    busy: usize,
+}
+
+impl Records {
+    fn hour(self) -> Pair {
+        let Self {
+            name,
+            seed,
+            count,
+            make,
+            order,
+            busy,
+        } = self;
+        let mut rng = Rng::new(seed);
+        let old: Vec<_> = (0..count).map(|id| make(&mut rng, id)).collect();
+        let mut new: Vec<_> = old.iter().cloned().map(Some).collect();
+        let (mut holes, mut moved) = (Vec::new(), Vec::new());
+        for _ in 0..count * busy / 200 {
+            let id = rng.below(count);
             new[id] = None;
-            moved.push(changed);
-        } else {
-            new[id] = Some(changed);
+            holes.push(id);
         }
-    }
-    moved.extend((0..count / 100).map(|n| make(&mut rng, count + n)));
-    for (n, record) in moved.into_iter().enumerate() {
-        let place = rng.below(count);
-        match order {
-            Order::Heap if n % 3 == 0 => new[place] = Some(record),
-            Order::Sorted => new.insert(place, Some(record)),
-            _ => new.push(Some(record)),
+        for _ in 0..count * busy / 50 {
+            let id = rng.below(count);
+            let is_new = rng.below(2) == 0;
+            let changed = if is_new {
+                make(&mut rng, id)
+            } else {
+                touched(&mut rng, &old[id])
+            };
+            if order == Order::Heap {
+                new[id] = None;
+                moved.push(changed);
+            } else {
+                new[id] = Some(changed);
+            }
         }
-    }
-    Pair {
-        name,
-        old: old.concat(),
-        new: new.into_iter().flatten().flatten().collect(),
+        moved.extend((0..count * busy / 100).map(|n| make(&mut rng, count + n)));
+        for record in moved {
+            let hole = if order == Order::Heap {
+                holes.pop()
+            } else {
+                None
+            };
+            match (order, hole) {
+                (_, Some(hole)) => new[hole] = Some(record),
+                (Order::Sorted, _) => new.insert(rng.below(count), Some(record)),
+                _ => new.push(Some(record)),
+            }
+        }
+        Pair {
+            name,
+            old: old.concat(),
+            new: new.into_iter().flatten().flatten().collect(),
+        }
     }
 }
 
@@ -348,14 +376,25 @@ fn log(name: &'static str, seed: u64, count: usize) -> Pair {
 
 /// The shapes of an hour, about `megabytes` each.
 pub fn hour(megabytes: usize) -> Vec<Pair> {
-    let records = |bytes: usize| megabytes * 1_000_000 / bytes;
+    let count = |bytes: usize| megabytes * 1_000_000 / bytes;
+    let records = |name, seed, bytes, make, order| {
+        Records {
+            name,
+            seed,
+            count: count(bytes),
+            make,
+            order,
+            busy: 1,
+        }
+        .hour()
+    };
     vec![
-        an_hour("postgres, by key", 1, records(370), row, Order::Key),
-        an_hour("postgres, heap", 2, records(370), row, Order::Heap),
-        an_hour("redis", 3, records(250), record, Order::Sorted),
-        an_hour("vectors", 4, records(3300), point, Order::Key),
-        pages("sqlite", 5, records(370)),
-        log("log", 6, records(150)),
+        records("postgres, by key", 1, 370, row, Order::Key),
+        records("postgres, heap", 2, 370, row, Order::Heap),
+        records("redis", 3, 250, record, Order::Sorted),
+        records("vectors", 4, 3300, point, Order::Key),
+        pages("sqlite", 5, count(370)),
+        log("log", 6, count(150)),
     ]
 }
 
@@ -371,6 +410,17 @@ pub fn hard(megabytes: usize) -> Vec<Pair> {
     let noise = rng.bytes(len);
     let wide: Vec<_> = (0..len / 400).map(|_| fixed_row(&mut rng)).collect();
     let pages: Vec<_> = (0..len / PAGE).map(|_| sparse_page(&mut rng)).collect();
+    let busy = |name, seed, order| {
+        Records {
+            name,
+            seed,
+            count: len / 370,
+            make: row,
+            order,
+            busy: 10,
+        }
+        .hour()
+    };
     let pair = |name, old: &[u8], new: Vec<u8>| Pair {
         name,
         old: old.to_vec(),
@@ -418,6 +468,8 @@ pub fn hard(megabytes: usize) -> Vec<Pair> {
             &pages.concat(),
             with_inserted(&mut rng, &pages, sparse_page),
         ),
+        busy("ten hours in one, by key", 8, Order::Key),
+        busy("ten hours in one, heap", 9, Order::Heap),
         pair("parent cut to its end", &text[len / 2..], text.clone()),
     ]
 }

@@ -37,12 +37,16 @@ const REACHES: [Reach; 3] = [
     },
 ];
 
+/// A match this far off the line means that the order of the streams is lost.
+const ASTRAY_MIN: usize = 4096;
 /// How far the anchors are asked first, once order is lost.
 const ASTRAY_REACH: usize = 1024;
 /// How far the anchors are asked when there is a weak answer already.
 const WEAK_REACH: usize = 4096;
 /// How far behind the walk every gram is looked up among the anchors, if the budget allows.
 const FAR_DENSE: usize = 8 * 1024;
+/// Shortest match that is taken from anywhere into a gap: it pays for its step, and leads nowhere.
+const STRAY_MIN: usize = 64;
 /// Units to put one anchor into its table.
 const ANCHOR_COST: usize = 4;
 
@@ -58,6 +62,8 @@ pub(super) struct Search {
     strong_min: usize,
     /// The last match was found far from where the walk stood.
     is_astray: bool,
+    /// The last search has already found that the gap before its match has nothing from afar.
+    gap_is_searched: bool,
     /// Bytes for which the first answer is taken.
     trusted: usize,
     trust_next: usize,
@@ -71,6 +77,7 @@ impl Search {
             anchors: Anchors::default(),
             strong_min: options.strong_bytes_min,
             is_astray: false,
+            gap_is_searched: false,
             trusted: 0,
             trust_next: TRUST_MIN,
         }
@@ -109,11 +116,10 @@ impl Search {
 
     /// The next strong match inside the gap before a match, wherever in the window it comes from.
     pub(super) fn next_stray(&mut self, gap: &Walk<'_>, parent_at: u64) -> Option<Match> {
-        // A match from afar came from a search that has looked into the gap.
-        if self.is_astray || gap.new.len() - gap.at < self.strong_min {
+        if self.gap_is_searched || gap.new.len() - gap.at < STRAY_MIN {
             return None;
         }
-        let mut best = Best::new(self.strong_min, 0);
+        let mut best = Best::new(STRAY_MIN, 0);
         self.far(gap, parent_at, gap.new.len(), &mut best);
         best.found()
     }
@@ -122,6 +128,8 @@ impl Search {
     fn settle(&mut self, walk: &Walk<'_>, best: &Best) -> Option<Match> {
         let found = best.found()?;
         self.budget.earn_for_match(found.len);
+        self.gap_is_searched = self.is_astray && !best.is_replaced();
+        self.is_astray &= walk.off_line(&found) > ASTRAY_MIN;
         if best.is_replaced() || best.is_long() {
             self.trusted = 0;
             self.trust_next = TRUST_MIN;
