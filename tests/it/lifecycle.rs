@@ -8,7 +8,7 @@ use keepstone_engine::backend::Backend;
 use keepstone_engine::backend::local::LocalBackend;
 use keepstone_engine::backend::memory::{Contents, MemoryBackend};
 use keepstone_engine::backup::Cancel;
-use keepstone_engine::check::{Level, check};
+use keepstone_engine::check::{Consequence, Level, check};
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
 use keepstone_engine::progress::NoObserver;
@@ -39,13 +39,25 @@ fn hours(repo: &Repo, dice: &mut Dice, count: i64, rows: usize) -> Vec<(Snapshot
 }
 
 fn stored_bytes(backend: &dyn Backend) -> u64 {
-    let packs = backend.list(keepstone_engine::backend::ObjectKind::Pack).unwrap();
+    let packs = backend
+        .list(keepstone_engine::backend::ObjectKind::Pack)
+        .unwrap();
     packs.iter().map(|stat| stat.size_bytes).sum()
 }
 
 fn assert_clean(repo: &Repo) {
     let report = check(repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
     assert!(report.is_clean(), "{:#?}", report.problems);
+}
+
+/// A crash inside init may leave one of two copies of the config; nothing else may be wrong.
+fn assert_nothing_lost(repo: &Repo) {
+    let report = check(repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
+    let lost = report
+        .problems
+        .iter()
+        .find(|problem| problem.consequence != Consequence::Healed);
+    assert!(lost.is_none(), "{:#?}", report.problems);
 }
 
 #[test]
@@ -64,7 +76,10 @@ fn an_hour_costs_what_changed_and_every_hour_restores() {
         let streams = Streams::from([("t/data".to_owned(), bytes.clone())]);
         saved.push((save(&repo, &streams, hour * HOUR_NS).unwrap(), streams));
         let added = stored_bytes(backend.as_ref()) - before;
-        assert!(added * 8 < full, "hour {hour} added {added} bytes to {full}");
+        assert!(
+            added * 8 < full,
+            "hour {hour} added {added} bytes to {full}"
+        );
     }
     for (id, streams) in &saved {
         assert_eq!(&read_back(&repo, *id).unwrap(), streams);
@@ -104,7 +119,10 @@ fn snapshots_are_forgotten_in_any_order_and_every_other_one_restores() {
     let (_, streams) = left.first_key_value().unwrap();
     save(&new_repo(alone.clone()).unwrap(), streams, 0).unwrap();
     let (pruned, fresh) = (stored_bytes(backend.as_ref()), stored_bytes(alone.as_ref()));
-    assert!(pruned < fresh * 2, "{pruned} bytes are left, alone it takes {fresh}");
+    assert!(
+        pruned < fresh * 2,
+        "{pruned} bytes are left, alone it takes {fresh}"
+    );
 }
 
 #[test]
@@ -136,7 +154,12 @@ fn a_forgotten_snapshot_comes_back_until_it_is_swept() {
     let (new_id, _) = back(listed.snapshot.clone()).unwrap();
     assert_eq!(&read_back(&repo, new_id).unwrap(), streams);
     forget(&repo, &[new_id], "test", "host", 0).unwrap();
-    let kept: Vec<_> = repo.snapshots().unwrap().iter().map(|listed| listed.id).collect();
+    let kept: Vec<_> = repo
+        .snapshots()
+        .unwrap()
+        .iter()
+        .map(|listed| listed.id)
+        .collect();
     forget(&repo, &kept, "test", "host", 0).unwrap();
     prune_at(&repo, HOUR_NS).unwrap();
     let error = back(listed.snapshot).unwrap_err();
@@ -178,19 +201,25 @@ fn every_listed_snapshot_restores_after_a_crash_at_any_write() {
         let crashing = Arc::new(CrashBackend::keeping_first(survived));
         let backend: Arc<dyn Backend> = crashing.clone();
         let finished = a_life(&backend).is_ok();
-        let after = Arc::new(MemoryBackend::from_contents(crashing.after_reboot()));
+        let after = Arc::new(crashing.after_reboot());
         match open_repo(after.clone()) {
             Ok(repo) => {
                 for listed in repo.snapshots().unwrap() {
                     let read = read_back(&repo, listed.id).unwrap();
-                    assert_eq!(read, expected[&listed.snapshot.time_ns], "{survived} writes");
+                    assert_eq!(
+                        read, expected[&listed.snapshot.time_ns],
+                        "{survived} writes"
+                    );
                 }
                 // The next prune finishes what the dead one began.
                 prune_at(&repo, 50 * HOUR_NS).unwrap();
-                assert_clean(&repo);
+                assert_nothing_lost(&repo);
                 for listed in repo.snapshots().unwrap() {
                     let read = read_back(&repo, listed.id).unwrap();
-                    assert_eq!(read, expected[&listed.snapshot.time_ns], "{survived} writes, pruned");
+                    assert_eq!(
+                        read, expected[&listed.snapshot.time_ns],
+                        "{survived} writes, pruned"
+                    );
                 }
             }
             Err(Error::NoRepository { .. } | Error::Missing { .. }) => {}
@@ -222,7 +251,12 @@ fn a_fenced_writer_is_told_and_leaves_no_snapshot() {
         &keepstone_engine::session::format::encode(&record),
     );
     backend.put_new(&key, &[&sealed]).unwrap();
-    let ids: Vec<_> = repo.snapshots().unwrap().iter().map(|listed| listed.id).collect();
+    let ids: Vec<_> = repo
+        .snapshots()
+        .unwrap()
+        .iter()
+        .map(|listed| listed.id)
+        .collect();
     forget(&repo, &ids, "test", "host", 0).unwrap();
     let report = prune_at(&repo, HOUR_NS).unwrap();
     assert_eq!(report.fenced.len(), 1, "{report:?}");
@@ -263,7 +297,8 @@ fn a_live_session_of_another_host_keeps_the_sweep_waiting() {
 #[test]
 fn many_writers_and_a_looping_prune_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let backend: Arc<dyn Backend> = Arc::new(LocalBackend::create(folder.path().join("r")).unwrap());
+    let backend: Arc<dyn Backend> =
+        Arc::new(LocalBackend::create(folder.path().join("r")).unwrap());
     new_repo(backend.clone()).unwrap();
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4_u64)
@@ -304,8 +339,10 @@ fn many_writers_and_a_looping_prune_lose_nothing() {
                 }
             })
         };
-        let saved: Vec<_> =
-            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+        let saved: Vec<_> = writers
+            .into_iter()
+            .flat_map(|writer| writer.join().unwrap())
+            .collect();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         pruning.join().unwrap();
         let repo = open_repo(backend.clone()).unwrap();

@@ -13,7 +13,9 @@ const PROBES: [usize; 9] = [512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192];
 pub(super) fn search(walk: &Walk<'_>, best: &mut Best) {
     let mut step = 1;
     while step < CLOSE {
-        let Some((new, parent)) = grams(walk, step) else { return };
+        let Some((new, parent)) = grams(walk, step) else {
+            return;
+        };
         match last_difference(new, parent) {
             // Whatever begins before a difference ends there.
             Some(place) => step += place + 1,
@@ -22,7 +24,9 @@ pub(super) fn search(walk: &Walk<'_>, best: &mut Best) {
         }
     }
     for step in PROBES {
-        let Some((new, parent)) = grams(walk, step) else { return };
+        let Some((new, parent)) = grams(walk, step) else {
+            return;
+        };
         if new == parent && !is_run(new) {
             return best.offer(walk, walk.extend(walk.at + step, walk.from + step));
         }
@@ -32,11 +36,19 @@ pub(super) fn search(walk: &Walk<'_>, best: &mut Best) {
 type Gram = [u8; WEAK_MIN];
 
 fn grams<'a>(walk: &Walk<'a>, step: usize) -> Option<(&'a Gram, &'a Gram)> {
-    Some((walk.new_gram(walk.at + step)?, walk.parent_gram(walk.from + step)?))
+    Some((
+        walk.new_gram(walk.at + step)?,
+        walk.parent_gram(walk.from + step)?,
+    ))
 }
 
 fn last_difference(a: &Gram, b: &Gram) -> Option<usize> {
-    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).enumerate();
+    let words = a
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .zip(b.as_chunks::<8>().0)
+        .enumerate();
     words.rev().find_map(|(number, (x, y))| {
         let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
         (difference != 0).then(|| number * 8 + 7 - difference.leading_zeros() as usize / 8)

@@ -124,6 +124,9 @@ impl Client {
         act: &str,
         batch: &Batch,
     ) -> Result<Vec<Answer>, SourceError> {
+        if batch.count == 0 {
+            return Ok(Vec::new());
+        }
         let act = format!("cannot {act} of redis at {}", self.place);
         self.send(&act, &batch.bytes)?;
         (0..batch.count).map(|_| self.receive(&act)).collect()

@@ -12,7 +12,12 @@ fn a_password_in_an_address_is_refused_with_advice_and_not_repeated() {
     let home = home();
     let text = run(
         home.path(),
-        &["backup", "-r", "/srv/x", "postgres://app:hunter2@localhost/app"],
+        &[
+            "backup",
+            "-r",
+            "/srv/x",
+            "postgres://app:hunter2@localhost/app",
+        ],
     );
     assert!(!text.contains("hunter2"));
     insta::assert_snapshot!(text, @"");
@@ -22,7 +27,11 @@ fn a_password_in_an_address_is_refused_with_advice_and_not_repeated() {
 fn sources_that_cannot_be_meant_are_refused() {
     let home = home();
     let ask = |arguments: &[&str]| {
-        let arguments: Vec<_> = ["backup", "-r", "/srv/x"].iter().chain(arguments).copied().collect();
+        let arguments: Vec<_> = ["backup", "-r", "/srv/x"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
         run(home.path(), &arguments)
     };
     insta::assert_snapshot!(ask(&[]), @"");

@@ -23,11 +23,17 @@ fn set_mode(path: &Path, mode: u32) {
 #[test]
 fn what_is_wrong_is_said_with_its_line() {
     let home = home();
-    write_config(home.path(), "[repository]\nurl = \"/srv/x\"\npasword_file = \"hunter2\"\n");
+    write_config(
+        home.path(),
+        "[repository]\nurl = \"/srv/x\"\npasword_file = \"hunter2\"\n",
+    );
     insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @"");
     write_config(home.path(), "[source.a]\nurl = \"redis://:hunter2@h\"\n");
     insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @"");
-    write_config(home.path(), "[source.a]\nurl = \"redis://h\"\n[set.b]\nsources = [\"c\"]\n");
+    write_config(
+        home.path(),
+        "[source.a]\nurl = \"redis://h\"\n[set.b]\nsources = [\"c\"]\n",
+    );
     insta::assert_snapshot!(run(home.path(), &["backup", "--set", "b"]), @"");
 }
 
@@ -57,7 +63,9 @@ fn a_file_in_the_current_folder_is_not_read() {
 fn a_variable_that_makes_no_sense_is_named() {
     let home = home();
     let mut command = keepstone(home.path());
-    command.args(["backup", "/etc"]).env("KEEPSTONE_JSON", "perhaps");
+    command
+        .args(["backup", "/etc"])
+        .env("KEEPSTONE_JSON", "perhaps");
     insta::assert_snapshot!(transcript(home.path(), &mut command), @"");
     let mut command = keepstone(home.path());
     command

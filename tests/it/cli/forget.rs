@@ -11,7 +11,11 @@ fn help_of_forget() {
 fn rules_that_keep_nothing_are_refused() {
     let home = home();
     let ask = |arguments: &[&str]| {
-        let arguments: Vec<_> = ["forget", "-r", "/srv/x"].iter().chain(arguments).copied().collect();
+        let arguments: Vec<_> = ["forget", "-r", "/srv/x"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
         run(home.path(), &arguments)
     };
     insta::assert_snapshot!(ask(&[]), @"");

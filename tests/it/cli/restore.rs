@@ -11,7 +11,11 @@ fn help_of_restore() {
 fn a_restore_that_does_not_say_what_or_where_is_refused() {
     let home = home();
     let ask = |arguments: &[&str]| {
-        let arguments: Vec<_> = ["restore", "-r", "/srv/x"].iter().chain(arguments).copied().collect();
+        let arguments: Vec<_> = ["restore", "-r", "/srv/x"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
         run(home.path(), &arguments)
     };
     insta::assert_snapshot!(ask(&["--target", "out"]), @"");

@@ -11,10 +11,17 @@ fn help_of_version() {
 fn version_works_where_nothing_else_does() {
     let home = home();
     let text = run(home.path(), &["version", "--config", "/no/such/file"]);
-    assert!(text.starts_with("exit 0\n-- stdout\nkeepstone 0."), "{text}");
+    assert!(
+        text.starts_with("exit 0\n-- stdout\nkeepstone 0."),
+        "{text}"
+    );
     let json = run(home.path(), &["version", "--json"]);
-    let start = "exit 0\n-- stdout\n{\"message_type\":\"version\",\"schema_version\":1,\"version\":\"";
+    let start =
+        "exit 0\n-- stdout\n{\"message_type\":\"version\",\"schema_version\":1,\"version\":\"";
     assert!(json.starts_with(start), "{json}");
     let flag = run(home.path(), &["--version"]);
-    assert!(flag.starts_with("exit 0\n-- stdout\nkeepstone 0."), "{flag}");
+    assert!(
+        flag.starts_with("exit 0\n-- stdout\nkeepstone 0."),
+        "{flag}"
+    );
 }
