@@ -142,10 +142,15 @@ pub fn percent_encode(name: &str) -> String {
         if plain {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].into_iter().filter_map(hex_digit));
         }
     }
     out
+}
+
+fn hex_digit(value: u8) -> Option<char> {
+    char::from_digit(value.into(), 16).map(|digit| digit.to_ascii_uppercase())
 }
 
 /// Undoes `percent_encode`; none if the text is not of its form or not UTF-8.

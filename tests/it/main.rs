@@ -7,6 +7,8 @@ mod files;
 mod fuzz;
 mod lifecycle;
 mod postgres;
+mod reader;
 mod redis;
+mod spec;
 mod sqlite;
 mod tidy;

@@ -18,12 +18,32 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
     (
         "engine/src/backup/mod.rs",
         600,
-        "being written: the stages will be files",
+        "the whole sequence of a run on one page",
     ),
     (
         "engine/src/repo/store.rs",
         650,
-        "being written: reading and writing will be two files",
+        "one lookup from a chunk to its bytes, each step named",
+    ),
+    (
+        "sources/src/redis/plan.rs",
+        560,
+        "one decision with all its refusals",
+    ),
+    (
+        "benches/src/hours.rs",
+        600,
+        "five kinds of data, each a generator beside its changes",
+    ),
+    (
+        "tests/it/sqlite/capture.rs",
+        600,
+        "one table of situations of a live database",
+    ),
+    (
+        "tests/it/sqlite/restore.rs",
+        800,
+        "one table of kills and refusals, step by step",
     ),
 ];
 
@@ -45,7 +65,9 @@ const ENGINE_ROWS: &[&[&str]] = &[
         "cache",
     ],
     &["repo"],
-    &["backup", "restore", "forget", "prune", "check", "stats"],
+    &[
+        "backup", "restore", "forget", "prune", "undelete", "check", "stats",
+    ],
 ];
 
 /// What the sources see of the engine, and so all that the seam is.

@@ -79,6 +79,10 @@ pub struct SourceRun<'a> {
 }
 
 /// How a run is made and what is said of it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one option with a name"
+)]
 #[derive(Debug, Clone)]
 pub struct BackupOptions {
     /// Who writes.
@@ -309,7 +313,19 @@ impl Run<'_> {
                 None => Error::Cancelled,
             });
         }
-        let results: Vec<Result<Captured>> = std::thread::scope(|scope| {
+        let results = self.stream_all(sources, opened, parents, ground);
+        settle(results)
+    }
+
+    /// Each source on a thread of its own.
+    fn stream_all<'s>(
+        &self,
+        sources: &'s [SourceRun<'_>],
+        opened: Vec<OpenedAt<'s>>,
+        parents: &[Option<SourceParent>],
+        ground: &Arc<Ground>,
+    ) -> Vec<Result<Captured>> {
+        std::thread::scope(|scope| {
             let threads: Vec<_> = sources
                 .iter()
                 .zip(opened)
@@ -327,30 +343,7 @@ impl Run<'_> {
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|_| Err(died())))
                 .collect()
-        });
-        // A source's own failure says more than that the others were stopped by it.
-        let mut first = None;
-        let mut captured = Vec::with_capacity(results.len());
-        for result in results {
-            match result {
-                Ok(capture) => captured.push(capture),
-                Err(Error::Cancelled) => drop(first.get_or_insert(Error::Cancelled)),
-                Err(error) if matches!(first, None | Some(Error::Cancelled)) => first = Some(error),
-                Err(_) => {}
-            }
-        }
-        match first {
-            Some(error) => Err(error),
-            None if captured
-                .iter()
-                .all(|capture| capture.source.failure.is_some()) =>
-            {
-                Err(Error::Refused {
-                    what: "every source failed".into(),
-                })
-            }
-            None => Ok(captured),
-        }
+        })
     }
 
     fn capture(
@@ -473,6 +466,36 @@ impl Run<'_> {
     fn commit(&self, snapshot: &Snapshot) -> Result<WriterHistory> {
         self.cancel.check()?;
         commit(self.repo, self.session, snapshot)
+    }
+}
+
+/// A source that was opened, or why it could not be, and when: nanoseconds since 1970, UTC.
+type OpenedAt<'s> = (Result<Box<dyn Opened + 's>, SourceError>, i64);
+
+/// All captures, or what says most about why there are none.
+fn settle(results: Vec<Result<Captured>>) -> Result<Vec<Captured>> {
+    // A source's own failure says more than that the others were stopped by it.
+    let mut first = None;
+    let mut captured = Vec::with_capacity(results.len());
+    for result in results {
+        match result {
+            Ok(capture) => captured.push(capture),
+            Err(Error::Cancelled) => drop(first.get_or_insert(Error::Cancelled)),
+            Err(error) if matches!(first, None | Some(Error::Cancelled)) => first = Some(error),
+            Err(_) => {}
+        }
+    }
+    match first {
+        Some(error) => Err(error),
+        None if captured
+            .iter()
+            .all(|capture| capture.source.failure.is_some()) =>
+        {
+            Err(Error::Refused {
+                what: "every source failed".into(),
+            })
+        }
+        None => Ok(captured),
     }
 }
 

@@ -142,10 +142,7 @@ impl<'a> SourceSink<'a> {
             .iter()
             .filter(|entry| entry.content().is_some() && without_numbers(&entry.name) == pattern);
         // The nearest name before it; for a name before all of them, the first.
-        let before = alike
-            .clone()
-            .filter(|entry| entry.name.as_slice() < name)
-            .next_back();
+        let before = alike.clone().rfind(|entry| entry.name.as_slice() < name);
         Ok(before.or_else(|| alike.clone().next()).cloned())
     }
 
@@ -382,7 +379,10 @@ pub(crate) fn unwrap_engine(name: &str, error: SourceError) -> Error {
         return Error::Cancelled;
     }
     let act = error.to_string();
-    match error.into_cause().map(|cause| cause.downcast::<Error>()) {
+    match error
+        .into_cause()
+        .map(<dyn std::error::Error + Send + Sync>::downcast::<Error>)
+    {
         Some(Ok(own)) => *own,
         Some(Err(other)) => Error::Source {
             name: name.into(),

@@ -273,26 +273,16 @@ impl Shared {
     fn upload(&self, pack: PackWriter) {
         let finished = pack.finish(&self.key, self.repo.id(), self.next_counter());
         let sender = lock(&self.uploads).clone();
-        // A closed channel means that the run was stopped; the failure is kept already.
-        let _stopped = sender.map(|sender| sender.send(finished));
+        if let Some(sender) = sender
+            && sender.send(finished).is_err()
+        {
+            tracing::debug!("the run was stopped; its failure is kept already");
+        }
     }
 
     fn put(&self, mut pack: FinishedPack) -> Result<()> {
-        let mut tries = 0;
-        while !self.discard {
-            let key = ObjectKey::pack(pack.name);
-            let pieces: Vec<&[u8]> = pack.pieces.iter().map(Vec::as_slice).collect();
-            match self.repo.backend().put_new(&key, &pieces) {
-                Ok(()) => break,
-                Err(error) if tries + 1 < PUT_TRIES && may_try_again(&error) => {
-                    // The first PUT may still be applied: its name must never be relied on, nor used again.
-                    tries += 1;
-                    pack.name.random = ObjectId(random());
-                    std::thread::park_timeout(Duration::from_millis(200 << tries));
-                }
-                Err(error) => return Err(Error::backend("write", &key)(error)),
-            }
-            self.check()?;
+        if !self.discard {
+            self.put_bytes(&mut pack)?;
         }
         let FinishedPack {
             name,
@@ -317,6 +307,25 @@ impl Shared {
             self.write_index()
         } else {
             Ok(())
+        }
+    }
+
+    fn put_bytes(&self, pack: &mut FinishedPack) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            let key = ObjectKey::pack(pack.name);
+            let pieces: Vec<&[u8]> = pack.pieces.iter().map(Vec::as_slice).collect();
+            match self.repo.backend().put_new(&key, &pieces) {
+                Ok(()) => return Ok(()),
+                Err(error) if tries + 1 < PUT_TRIES && may_try_again(&error) => {
+                    // The first PUT may still be applied: its name must never be relied on, nor used again.
+                    tries += 1;
+                    pack.name.random = ObjectId(random());
+                    std::thread::park_timeout(Duration::from_millis(200 << tries));
+                }
+                Err(error) => return Err(Error::backend("write", &key)(error)),
+            }
+            self.check()?;
         }
     }
 

@@ -207,8 +207,8 @@ fn wrap_aad(repo: RepoId, session: SessionId) -> Vec<u8> {
 
 /// Repository, kind, session, counter, codec, lengths, version: never the pack or the offset, so that a
 /// box can move without being opened.
-fn box_aad(repo: RepoId, header: &BoxHeader) -> [u8; 55] {
-    let mut aad = [0; 55];
+fn box_aad(repo: RepoId, header: &BoxHeader) -> [u8; 54] {
+    let mut aad = [0; 54];
     let parts: [&[u8]; 9] = [
         b"box",
         &[VERSION],

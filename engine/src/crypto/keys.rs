@@ -28,13 +28,15 @@ impl RootKey {
     /// Takes an unwrapped root key.
     pub fn from_bytes(root: [u8; 32]) -> Self {
         let derive = |purpose: &str| blake3::derive_key(purpose, &root);
-        let [a, b, c, d, e, f, g, h, ..] = derive("keepstone 1 chunker seed");
+        let derived = derive("keepstone 1 chunker seed");
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&derived[..8]);
         Self {
             chunk: derive("keepstone 1 chunk id"),
             node: derive("keepstone 1 node id"),
             wrap: derive("keepstone 1 session key wrap"),
             records: derive("keepstone 1 small records"),
-            chunker_seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            chunker_seed: u64::from_le_bytes(seed),
             root,
         }
     }

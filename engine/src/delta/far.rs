@@ -32,19 +32,16 @@ pub(super) fn search(
     while at < reach.end && !best.is_settled(at) {
         let block_end = (at + BLOCK).min(reach.end);
         let grams_end = walk.new.len().min(block_end + WIDE - 1);
-        match anchors.first_in(&walk.new[at..grams_end], parent_at) {
-            Some((place, from)) => {
-                let found = walk.extend(at + place, from);
-                work += place + 8 + found.len / 32;
-                at = found.end().max(at + place + 1);
-                best.offer(walk, found);
-            }
-            None => {
-                work += block_end - at;
-                at = block_end;
-                if at > reach.start && best.found().is_none() {
-                    at += ((at - reach.start) / GAP_SHARE).min(GAP_MAX);
-                }
+        if let Some((place, from)) = anchors.first_in(&walk.new[at..grams_end], parent_at) {
+            let found = walk.extend(at + place, from);
+            work += place + 8 + found.len / 32;
+            at = found.end().max(at + place + 1);
+            best.offer(walk, found);
+        } else {
+            work += block_end - at;
+            at = block_end;
+            if at > reach.start && best.found().is_none() {
+                at += ((at - reach.start) / GAP_SHARE).min(GAP_MAX);
             }
         }
     }

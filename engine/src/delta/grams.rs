@@ -1,5 +1,8 @@
 //! Grams: short fixed pieces of a stream, their hashes, and the small table in which they are looked up.
-
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a hot kernel: every slot is masked to the size of the table"
+)]
 #![expect(
     clippy::cast_possible_truncation,
     reason = "hashes are folded on purpose"
@@ -55,14 +58,14 @@ fn words<const LEN: usize, const COUNT: usize>(gram: &[u8; LEN]) -> [u64; COUNT]
 /// Which gram of a small stretch has this hash. The last one put in wins its slot.
 #[derive(Debug)]
 pub(super) struct GramTable {
-    slots: Box<[u32; 1 << TABLE_BITS_MAX]>,
+    slots: Box<[u32]>,
     shift: u32,
 }
 
 impl GramTable {
     pub(super) fn new() -> Self {
         Self {
-            slots: Box::new([0; 1 << TABLE_BITS_MAX]),
+            slots: vec![0; 1 << TABLE_BITS_MAX].into_boxed_slice(),
             shift: 64 - TABLE_BITS_MAX,
         }
     }

@@ -102,7 +102,8 @@ impl Search {
             }
         }
         self.is_astray = false;
-        if !best.is_strong() && !(is_trusting && best.found().is_some()) {
+        let is_taken = best.is_strong() || is_trusting && best.found().is_some();
+        if !is_taken {
             let end = if best.found().is_some() {
                 walk.at + WEAK_REACH
             } else {

@@ -60,7 +60,7 @@ impl Marked {
             let ranges = self.ranges.entry(span.segment).or_default();
             ranges.push((span.offset, span.offset + span.len));
             // Many chunks share the same bytes: what has been said a few thousand times is said once.
-            if ranges.len() % 4096 == 0 {
+            if ranges.len().is_multiple_of(4096) {
                 join(ranges);
             }
         }

@@ -5,13 +5,15 @@ mod init;
 pub mod keys;
 mod lru;
 mod open;
+mod packs;
 mod small;
 mod store;
 mod walk;
 
 pub use init::{InitOptions, init};
 pub use open::{config_of, open};
-pub use store::{Span, Store, Usable, packs_that_exist, read_footer, read_stored_box};
+pub use packs::{packs_that_exist, read_footer, read_stored_box};
+pub use store::{Span, Store, Usable};
 pub use walk::{FolderWalk, find};
 
 pub(crate) use lru::lock;

@@ -1,18 +1,18 @@
 //! Chunks by name: through index, record blocks and segments to bytes, each step bounded and verified.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::Repo;
 use super::lru::{Lru, lock};
-use crate::backend::{BackendErrorKind, ByteRange, ObjectKey, ObjectKind, PackName};
+use super::packs::{packs_that_exist, read_footer, read_stored_box};
+use crate::backend::{ObjectKey, ObjectKind};
 use crate::codec::FormatError;
-use crate::crypto::{BoxKind, SessionKey, open_box};
+use crate::crypto::{SessionKey, open_box};
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, SessionId};
-use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder, IndexedPack};
+use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder};
 use crate::limits;
-use crate::pack::format::{decode_footer, decode_trailer};
 use crate::record::{Block, ChunkRecord, From, format as record_format};
 use crate::segment::SegmentId;
 use crate::tree::Node;
@@ -172,7 +172,7 @@ impl Store {
 
     /// Appends the plaintext of a chunk, verified against its name.
     pub fn read_chunk(&self, id: ChunkId, len: u32, out: &mut Vec<u8>) -> Result<()> {
-        self.read_verified(id, Some(len), out, |root, bytes| root.chunk_id(bytes))
+        self.read_verified(id, Some(len), out, crate::crypto::RootKey::chunk_id)
     }
 
     /// Reads and decodes a node, verified against its name.
@@ -183,7 +183,7 @@ impl Store {
     /// Reads the bytes of a node, verified against its name.
     pub fn read_node_bytes(&self, id: ChunkId) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.read_verified(id, None, &mut bytes, |root, bytes| root.node_id(bytes))?;
+        self.read_verified(id, None, &mut bytes, crate::crypto::RootKey::node_id)?;
         Ok(bytes)
     }
 
@@ -578,107 +578,5 @@ fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
         usable: usable.collect(),
         index,
         resolvable: Mutex::default(),
-    })
-}
-
-/// All packs of the repository and their sizes in bytes.
-pub fn packs_that_exist(repo: &Repo) -> Result<BTreeMap<PackName, u64>> {
-    let packs = repo.list(ObjectKind::Pack)?.into_iter();
-    Ok(packs
-        .filter_map(|stat| match stat.key {
-            ObjectKey::Pack(name) => Some((name, stat.size_bytes)),
-            _ => None,
-        })
-        .collect())
-}
-
-/// Reads the stored bytes of a box, still sealed.
-pub fn read_stored_box(repo: &Repo, pack: PackName, place: &BoxRef) -> Result<Vec<u8>> {
-    let key = ObjectKey::pack(pack);
-    let length = u64::from(place.header.stored_len);
-    let range = ByteRange::FromTo {
-        offset: place.offset,
-        length,
-    };
-    repo.backend()
-        .get(&key, range)
-        .map_err(|error| match error.kind() {
-            BackendErrorKind::NotFound => Error::Missing {
-                object: key.to_string(),
-            },
-            BackendErrorKind::Truncated => Error::corrupt(key)(FormatError::new(
-                "pack",
-                "it is shorter than its index says",
-            )),
-            _ => Error::backend("read", &key)(error),
-        })
-}
-
-/// Reads what a pack says of itself.
-pub fn read_footer(repo: &Repo, name: PackName, size_bytes: u64) -> Result<IndexedPack> {
-    const TAIL: usize = 64 * 1024;
-    let key = ObjectKey::pack(name);
-    let corrupt = |error: FormatError| Error::corrupt(key)(error);
-    let read = |length: usize| -> Result<Vec<u8>> {
-        let length = (length as u64).min(size_bytes);
-        repo.backend()
-            .get(&key, ByteRange::Last(length))
-            .map_err(|error| match error.kind() {
-                BackendErrorKind::NotFound => Error::Missing {
-                    object: key.to_string(),
-                },
-                _ => Error::backend("read", &key)(error),
-            })
-    };
-    let mut tail = read(TAIL)?;
-    let trailer = match decode_trailer(&tail, size_bytes).map_err(corrupt)? {
-        Ok(trailer) => trailer,
-        Err(needed) => {
-            tail = read(needed)?;
-            let again = decode_trailer(&tail, size_bytes).map_err(corrupt)?;
-            again.map_err(|_| corrupt(FormatError::new("pack trailer", "cannot be found")))?
-        }
-    };
-    let footer_len = trailer.footer.stored_len as usize;
-    let needed = footer_len + trailer.len;
-    if tail.len() < needed {
-        tail = read(needed)?;
-    }
-    let start = tail.len().checked_sub(needed).unwrap_or_default();
-    let stored = tail
-        .get(start..start + footer_len)
-        .unwrap_or_default()
-        .to_vec();
-    let (session, wrapped) = trailer
-        .keys
-        .keys
-        .first()
-        .ok_or_else(|| corrupt(FormatError::new("pack trailer", "no session key")))?;
-    let session_key =
-        SessionKey::unwrap(repo.root(), repo.id(), *session, wrapped).map_err(corrupt)?;
-    let raw = open_box(&session_key, repo.id(), &trailer.footer, stored).map_err(corrupt)?;
-    let mut input = crate::codec::Cursor::new("pack footer", &raw);
-    let footer = decode_footer(&mut input, &trailer.keys).map_err(corrupt)?;
-    input.finish().map_err(corrupt)?;
-    let ends = footer
-        .boxes
-        .last()
-        .map_or(0, |place| place.offset + u64::from(place.header.stored_len));
-    if ends > trailer.footer_offset
-        || footer
-            .boxes
-            .iter()
-            .any(|place| place.header.kind > BoxKind::Records)
-    {
-        return Err(corrupt(FormatError::new(
-            "pack footer",
-            "boxes do not fit in the pack",
-        )));
-    }
-    Ok(IndexedPack {
-        name,
-        size_bytes,
-        keys: trailer.keys,
-        footer,
     })
 }

@@ -1,4 +1,8 @@
 //! Exports: a capture as files that the source's own tools read, each under its final name only when it is whole.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "exports are files: this is where the engine writes them"
+)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};

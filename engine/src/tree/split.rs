@@ -73,7 +73,7 @@ impl ChunkByContent for Vec<ListEntry> {
 
 /// A child ends its node with probability 1/128: ids are hashes already.
 fn ends_node(hash: &[u8; 32]) -> bool {
-    hash.first().is_some_and(|byte| *byte & 0x7f == 0)
+    hash.first().is_some_and(|byte| byte.trailing_zeros() >= 7)
 }
 
 /// Runs of items: each ends behind an item that says so, once it has enough children, or where it is full.

@@ -74,7 +74,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn differ(&mut self, difference: String) {
+    fn differ(&mut self, difference: impl std::fmt::Display) {
         self.found
             .differences
             .push(format!("database {}: {difference}", self.database.captured));
@@ -236,7 +236,7 @@ impl Comparison<'_> {
         let same = expected.records.unwrap_or_default() == sum.rows
             && expected.digest.unwrap_or_default() == sum.digest;
         if !same {
-            self.differ("the large objects are not those that were captured".into());
+            self.differ("the large objects are not those that were captured");
         }
         self.found.records += owners.len() as u64;
         Ok(())

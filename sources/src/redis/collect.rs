@@ -1,4 +1,8 @@
 //! Collects canonical records, from a dump or key by key, and sorts them by database and key.
+#![expect(
+    clippy::type_complexity,
+    reason = "takers of pieces are closures over a sink; a name for each shape would hide more than it says"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -300,11 +304,11 @@ pub(super) fn read_functions(
             return Err(refusal.of(act));
         }
     };
-    let code_of = |library: redis::Value| {
+    let code_of = |library: super::client::Value| {
         let mut parts = elements_of(library)?.into_iter();
         while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
             if text_of(&name)? == "library_code"
-                && let redis::Value::BulkString(code) = value
+                && let super::client::Value::BulkString(code) = value
             {
                 return Some((library_name(&code), code));
             }

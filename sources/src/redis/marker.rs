@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use keepstone_engine::id::parse_hex;
-
 /// The key that holds the marker. Everything a restore writes for itself begins like it.
 pub(super) const MARKER_KEY: &[u8] = b"keepstone:restore";
 /// The names of the keys that a switch moves, in order; only where single keys are moved.
@@ -110,6 +108,15 @@ impl fmt::Display for Marker {
         };
         write!(f, "{stage} {} {}", self.id, self.target)
     }
+}
+
+/// Parses exactly 32 hexadecimal digits.
+fn parse_hex(text: &str) -> Option<[u8; 16]> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
+    let mut bytes = number.to_le_bytes();
+    bytes.reverse();
+    Some(bytes)
 }
 
 #[cfg(test)]

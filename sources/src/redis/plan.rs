@@ -1,7 +1,6 @@
 //! Plans of restores: which database goes where, which keys, under which names, expiring when.
 //!
 //! A plan is decided from facts alone, so its tests need no server. `State` is what lies in `RestorePlan::state`.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use keepstone_engine::source::{SourceError, SourceErrorKind};
@@ -158,9 +157,8 @@ impl Selection {
     pub(super) fn apply(&self, mut record: Record) -> Option<Record> {
         record.key = self.name(&record.key)?;
         let change = |at: &mut u64| match self.ttl {
-            TtlChange::Keep => {}
             TtlChange::Shift { by_ms } if *at != 0 => *at = at.saturating_add(by_ms),
-            TtlChange::Shift { .. } => {}
+            TtlChange::Keep | TtlChange::Shift { .. } => {}
             TtlChange::Drop => *at = 0,
         };
         record.expires_ms = record.expires_ms.map(|mut at| {

@@ -264,17 +264,14 @@ fn connect_tcp(settings: &RedisSettings) -> io::Result<TcpStream> {
 fn start_tls(settings: &RedisSettings) -> io::Result<rustls::ClientConnection> {
     choose_cryptography();
     let mut roots = rustls::RootCertStore::empty();
-    match &settings.tls_roots_pem {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(io::Error::other)?;
-                roots.add(certificate).map_err(io::Error::other)?;
-            }
+    if let Some(pem) = &settings.tls_roots_pem {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(io::Error::other)?;
+            roots.add(certificate).map_err(io::Error::other)?;
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-        }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
     }
     let config = rustls::ClientConfig::builder()
         .with_root_certificates(roots)

@@ -1,4 +1,8 @@
 //! Settings: where the server is, as whom to speak to it, what to capture, how long to wait.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the folder of the spool is a setting; this is only where it begins"
+)]
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,7 +76,7 @@ impl RedisSettings {
             key_pattern: None,
             method: CaptureMethod::Auto,
             connect_timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_secs(60),
+            answer_timeout: Duration::from_mins(1),
             sort_bytes_max: 64 << 20,
             spool_folder: std::env::temp_dir(),
             spool_bytes_max: 256 << 30,

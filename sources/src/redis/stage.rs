@@ -1,4 +1,8 @@
 //! Staging: fills spare databases with the selected records, watched so that no live key is ever pushed out.
+#![expect(
+    clippy::type_complexity,
+    reason = "takers of pieces are closures over a sink; a name for each shape would hide more than it says"
+)]
 
 use keepstone_engine::source::{Items, SourceError, SourceErrorKind};
 
@@ -141,7 +145,7 @@ fn mark_all(client: &mut Client, state: &State) -> Result<(), SourceError> {
 
 /// None of the answers is a refusal.
 pub(super) fn all_done(
-    answers: Vec<Result<redis::Value, Refusal>>,
+    answers: Vec<Result<super::client::Value, Refusal>>,
     act: &str,
 ) -> Result<(), SourceError> {
     match answers.into_iter().find_map(Result::err) {
@@ -160,7 +164,7 @@ fn stage_functions(
     let new = encode_functions(libraries.iter().map(Vec::as_slice));
     client.select(state.control())?;
     let old = client.call("keep the functions", &["FUNCTION", "DUMP"])?;
-    let redis::Value::BulkString(old) = old else {
+    let super::client::Value::BulkString(old) = old else {
         return Err(super::client::unexpected(
             "keep the functions",
             client.place(),

@@ -12,8 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::client::Value;
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
-use redis::Value;
 
 use super::client::{Client, elements_of, integer_of, unexpected};
 use super::marker::{MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::client::Value;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
-use redis::Value;
 
 use super::client::{Answer, Client, Refusal, text_of, unexpected};
 use super::marker::{MARKER_KEY, Marker, RestoreId, Stage};

@@ -4,7 +4,24 @@ use super::{help, home, run};
 
 #[test]
 fn help_of_completions() {
-    insta::assert_snapshot!(help(&["completions"]), @"");
+    insta::assert_snapshot!(help(&["completions"]), @r###"
+    exit 0
+    -- stdout
+    Write completions for a shell
+
+    Usage: keepstone completions [OPTIONS] <SHELL>
+
+    Arguments:
+      <SHELL>  The shell [possible values: bash, elvish, fish, powershell, zsh]
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+
+    Examples:
+      keepstone completions bash > /etc/bash_completion.d/keepstone
+      keepstone completions zsh > ~/.zfunc/_keepstone
+      keepstone completions fish > ~/.config/fish/completions/keepstone.fish
+    "###);
 }
 
 #[test]

@@ -4,7 +4,74 @@ use super::{help, home, run};
 
 #[test]
 fn help_of_restore() {
-    insta::assert_snapshot!(help(&["restore"]), @"");
+    insta::assert_snapshot!(help(&["restore"]), @r###"
+    exit 0
+    -- stdout
+    Bring back what a snapshot holds
+
+    Usage: keepstone restore [OPTIONS] [SNAPSHOT[:PATH]]
+
+    Arguments:
+      [SNAPSHOT[:PATH]]  The snapshot: an id or its first digits, latest, latest~N, or with :PATH only
+                         that
+
+    Options:
+          --at <TIME>  The newest snapshot whose data is not younger than this time
+      -n, --dry-run    Show what would change
+          --force      Do not ask, and restore what was saved on another host
+      -h, --help       Print help (see more with '--help')
+
+    Where to:
+      -t, --target <DIR>   Into this folder: files under their paths, the rest as their own tools read
+                           it
+          --to <NAME=URL>  A source into a live system; may be given several times
+          --in-place       Every source to where it was saved from, according to keepstone.toml or the
+                           snapshot
+
+    Files:
+      -i, --include <PATTERN>  Only what matches, as in .gitignore; may be given several times
+      -e, --exclude <PATTERN>  All but what matches, as in .gitignore; may be given several times
+          --delete             Remove what the snapshot does not hold from the folders that it does hold
+          --verify             Read back and compare what was written
+          --privileged         Restore setuid bits, devices and security attributes too
+
+    Databases:
+          --database <DATABASE>    Only this database, by name or number; may be given several times
+          --schema <SCHEMA>        Only this schema; may be given several times
+          --table <TABLE>          Only this table, as SCHEMA.TABLE; may be given several times
+          --key-pattern <PATTERN>  Only keys that match, with * and ?; may be given several times
+          --prefix <PREFIX>        Put this in front of every key
+          --ttl <HOW>              What becomes of the time keys have to live [default: keep] [possible
+                                   values: keep, shift, drop]
+
+    Earlier restores:
+          --list              List restores that can be undone or finished
+          --rollback <ID>     Undo a restore: bring back what it replaced
+          --discard-old <ID>  Drop what a restore replaced; after that there is no way back
+
+    Filters:
+      -H, --host <HOST>    Only snapshots of this host; may be given several times
+          --tag <TAGS>     Only snapshots with all these tags, separated by commas; may be given several
+                           times
+          --source <NAME>  Only snapshots that hold this source, and of them only this source; may be
+                           given several times
+
+    Examples:
+      keepstone restore latest --target /tmp/restored
+      keepstone restore latest:/etc/app --target /
+      keepstone restore --at '2026-11-20 14:05' --source postgres-app --to
+      postgres-app=postgres://localhost/app_copy
+      keepstone restore --at 3h --in-place --dry-run
+      keepstone restore --at 3h --in-place
+      keepstone restore --list
+      keepstone restore --rollback 3fc2a9
+
+    A restore into a live system is staged beside it, validated, then switched; what it replaced is kept
+    until
+    --discard-old, and --rollback brings it back. --at takes the newest snapshot whose data is not
+    younger than that
+    time, says which, and asks.
+    "###);
 }
 
 #[test]
@@ -18,7 +85,12 @@ fn a_restore_that_does_not_say_what_or_where_is_refused() {
             .collect();
         run(home.path(), &arguments)
     };
-    insta::assert_snapshot!(ask(&["--target", "out"]), @"");
+    insta::assert_snapshot!(ask(&["--target", "out"]), @r###"
+    exit 2
+    -- stderr
+    error: no snapshot was named
+    hint: Name one (latest, an id) or a time (--at 3h); keepstone snapshots lists them.
+    "###);
     insta::assert_snapshot!(ask(&["latest"]), @"");
     insta::assert_snapshot!(ask(&["latest", "--in-place", "--target", "out"]), @"");
     insta::assert_snapshot!(ask(&["newest", "--target", "out"]), @"");

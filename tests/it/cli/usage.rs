@@ -4,13 +4,71 @@ use super::{home, run};
 
 #[test]
 fn help_of_the_whole() {
-    insta::assert_snapshot!(run(home().path(), &["-h"]), @"");
+    insta::assert_snapshot!(run(home().path(), &["-h"]), @r###"
+    exit 0
+    -- stdout
+    Backs up files, databases and the output of commands into one encrypted repository, for the price of
+    what changed
+
+    Usage: keepstone [OPTIONS] <COMMAND>
+
+    Commands:
+      init         Create a repository
+      backup       Save sources as one snapshot
+      snapshots    List snapshots
+      ls           List what a snapshot holds
+      diff         Show what differs between two snapshots
+      find         Search snapshots for names
+      dump         Write a file or a source of a snapshot to standard output
+      restore      Bring back what a snapshot holds
+      check        Verify the repository
+      forget       Remove snapshots, by id or by rules
+      prune        Free the space that no snapshot needs
+      undelete     Bring a forgotten snapshot back, while its data is there
+      stats        Show how much space snapshots and the repository take
+      tag          Change the tags of snapshots
+      key          Manage passwords and keys
+      cat          Show an object of the repository as it is
+      completions  Write completions for a shell
+      version      Show the version
+
+    Options:
+      -h, --help     Print help (see more with '--help')
+      -V, --version  Print version
+
+    Global options:
+      -r, --repo <ADDRESS>        Address of the repository: a folder, or a URL such as
+                                  s3://bucket/folder [env: KEEPSTONE_REPOSITORY]
+      -p, --password-file <FILE>  File that holds the password [env: KEEPSTONE_PASSWORD_FILE;
+                                  KEEPSTONE_PASSWORD holds it itself]
+      -q, --quiet                 Say only what is wrong [env: KEEPSTONE_QUIET]
+      -v, --verbose...            Say what was decided, and why; twice: everything [env:
+                                  KEEPSTONE_VERBOSE]
+          --json                  Write results as JSON, one object a line [env: KEEPSTONE_JSON]
+
+    Examples:
+      keepstone init -r /srv/backup
+      keepstone backup -r /srv/backup /etc sqlite:/var/lib/app.db redis://localhost
+      postgres://localhost/app
+      keepstone snapshots -r /srv/backup
+      keepstone restore -r /srv/backup --at 3h --target /tmp/restored
+    "###);
 }
 
 #[test]
 fn what_is_not_understood_is_said() {
     let home = home();
-    insta::assert_snapshot!(run(home.path(), &["backpu"]), @"");
+    insta::assert_snapshot!(run(home.path(), &["backpu"]), @r###"
+    exit 2
+    -- stderr
+    error: unrecognized subcommand 'backpu'
+
+      tip: a similar subcommand exists: 'backup'
+
+    Usage: keepstone [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    "###);
     insta::assert_snapshot!(run(home.path(), &["snapshots", "--hots", "a"]), @"");
     insta::assert_snapshot!(run(home.path(), &["-q", "-v", "snapshots"]), @"");
 }
@@ -18,7 +76,11 @@ fn what_is_not_understood_is_said() {
 #[test]
 fn with_json_the_reason_is_an_object() {
     let home = home();
-    insta::assert_snapshot!(run(home.path(), &["--json", "backpu"]), @"");
+    insta::assert_snapshot!(run(home.path(), &["--json", "backpu"]), @r###"
+    exit 2
+    -- stderr
+    {"message_type":"exit_error","schema_version":1,"code":2,"message":"unrecognized subcommand 'backpu'"}
+    "###);
     insta::assert_snapshot!(run(home.path(), &["--json", "backup"]), @"");
 }
 
@@ -27,7 +89,13 @@ fn a_password_in_the_wrong_place_is_not_repeated() {
     let home = home();
     let text = run(home.path(), &["snapshots", "redis://:hunter2@localhost"]);
     assert!(!text.contains("hunter2"));
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r###"
+    exit 2
+    -- stderr
+    error: invalid value 'redis://localhost' for '[SNAPSHOT]...': a whole snapshot is meant here: leave out what follows the colon
+
+    For more information, try '--help'.
+    "###);
 }
 
 #[test]

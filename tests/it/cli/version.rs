@@ -4,7 +4,20 @@ use super::{help, home, run};
 
 #[test]
 fn help_of_version() {
-    insta::assert_snapshot!(help(&["version"]), @"");
+    insta::assert_snapshot!(help(&["version"]), @r###"
+    exit 0
+    -- stdout
+    Show the version
+
+    Usage: keepstone version [OPTIONS]
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+
+    Examples:
+      keepstone version
+      keepstone version --json
+    "###);
 }
 
 #[test]

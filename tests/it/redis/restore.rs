@@ -237,7 +237,7 @@ fn expiries_are_kept_shifted_or_dropped() {
         .unwrap()
     {
         assert!(std::time::Instant::now() < deadline);
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
     let expiry = |key: &str| -> i64 {
         cmd("PEXPIRETIME")

@@ -216,7 +216,7 @@ fn a_staged_key_that_expires_before_the_switch_takes_the_old_one_along() {
         .unwrap()
     {
         assert!(std::time::Instant::now() < deadline);
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
     fresh(&server).switch(&plan).unwrap();
     assert_eq!(keys(&server, 0), 1);

@@ -212,10 +212,7 @@ pub(super) fn intset(bytes: &[u8], mut visit: impl FnMut(i64)) -> Result<(), Rdb
 pub(super) fn zipmap(bytes: &[u8], mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), RdbError> {
     let mut input = Bytes(bytes);
     input.u8()?; // A count that may be unknown.
-    loop {
-        let Some(length) = zipmap_length(&mut input)? else {
-            break;
-        };
+    while let Some(length) = zipmap_length(&mut input)? {
         let field = input.take(length)?;
         let length = zipmap_length(&mut input)?.ok_or(EARLY)?;
         let free = u64::from(input.u8()?);
@@ -335,7 +332,7 @@ mod tests {
         let mut pairs = Vec::new();
         let map = b"\x02\x03foo\x03\x01bar-\x05hello\xfe\x05\0\0\0\x00world\xff";
         zipmap(map, |field, value| {
-            pairs.push((field.to_vec(), value.to_vec()))
+            pairs.push((field.to_vec(), value.to_vec()));
         })
         .unwrap();
         let expected = [("foo", "bar"), ("hello", "world")]

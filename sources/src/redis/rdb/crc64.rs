@@ -6,7 +6,6 @@ const TABLES: [[u64; 256]; 8] = tables();
 
 #[expect(
     clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
     reason = "evaluated by the compiler, where an index out of bounds is an error"
 )]
 const fn tables() -> [[u64; 256]; 8] {
@@ -69,7 +68,6 @@ fn eight(word: u64) -> u64 {
 #[inline]
 #[expect(
     clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
     reason = "a byte indexes a table of 256; the table number is a constant below 8"
 )]
 fn lookup(table: usize, word: u64) -> u64 {

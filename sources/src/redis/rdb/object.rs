@@ -207,7 +207,7 @@ fn hash_of_triples(triples: &Strings) -> Result<Value, RdbError> {
 }
 
 fn even(strings: &Strings, each: usize) -> Result<(), RdbError> {
-    if strings.is_empty() || strings.len() % each != 0 {
+    if strings.is_empty() || !strings.len().is_multiple_of(each) {
         return Err(RdbError::Corrupt(
             "a collection is empty or ends inside an element",
         ));

@@ -68,7 +68,7 @@ pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
         out.push(low(length));
     } else if length < 1 << 14 {
         out.extend_from_slice(&[0x40 | low(length >> 8), low(length)]);
-    } else if length <= u64::from(u32::MAX) {
+    } else if u32::try_from(length).is_ok() {
         out.push(0x80);
         out.extend((0..4).rev().map(|byte| low(length >> (8 * byte))));
     } else {
