@@ -63,7 +63,7 @@ fn words(rng: &mut Rng, count: usize) -> String {
         let mut letters = rank.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for _ in 0..2 + rank.ilog2() / 2 {
             text.push(char::from(b'a' + (letters % 26) as u8));
-            letters = letters / 26 ^ letters >> 7;
+            letters = (letters / 26) ^ (letters >> 7);
         }
     }
     text

@@ -7,6 +7,14 @@ use keepstone_engine::backup::Cancel;
 
 use crate::exit::ExitCode;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the second interrupt ends the process at once"
+)]
+fn end_at_once() -> ! {
+    std::process::exit(i32::from(ExitCode::Interrupted.code()))
+}
+
 static CANCEL: OnceLock<Cancel> = OnceLock::new();
 static TIMES: AtomicU32 = AtomicU32::new(0);
 
@@ -19,7 +27,7 @@ pub(crate) fn cancel() -> Cancel {
             let listening = ctrlc::set_handler(move || {
                 heard.set();
                 if TIMES.fetch_add(1, Ordering::Relaxed) > 0 {
-                    std::process::exit(i32::from(ExitCode::Interrupted.code()));
+                    end_at_once();
                 }
             });
             if let Err(error) = listening {

@@ -63,15 +63,6 @@ impl Context {
         PrivateFolder::open(&self.settings.state_dir)
     }
 
-    /// The folder of the cache, if one is kept.
-    pub(crate) fn cache(&self) -> Result<Option<PrivateFolder>, CliError> {
-        self.settings
-            .cache_dir
-            .as_deref()
-            .map(PrivateFolder::open)
-            .transpose()
-    }
-
     /// The host label: the one that was set, or the name of the machine.
     pub(crate) fn host(&self) -> String {
         self.settings.host.clone().unwrap_or_else(|| {

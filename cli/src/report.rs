@@ -100,38 +100,33 @@ fn source_line(source: &SnapshotSource, parents: &[Listed], context: &Context) -
         return format!("{}: FAILED: {failure}", source.name);
     }
     let counts = &source.counts;
-    let noun = if source.kind == "files" {
-        "files"
-    } else {
-        "streams"
-    };
-    let mut line = format!(
-        "{}: {} in {} {noun}",
-        source.name,
-        size(counts.bytes),
-        counts.files
-    );
-    if source.kind == "files" && source.parent.is_some() {
-        line.push_str(&format!(
+    let (is_files, was_there) = (source.kind == "files", source.parent.is_some());
+    let noun = if is_files { "files" } else { "streams" };
+    let changes = if is_files && was_there {
+        format!(
             " ({} new, {} changed)",
             counts.files_new, counts.files_changed
-        ));
-    }
-    line.push_str(&format!(
-        ", {} new, {} stored",
-        size(counts.literal_bytes),
-        size(counts.stored_bytes)
-    ));
+        )
+    } else {
+        String::new()
+    };
     let parent = source
         .parent
         .and_then(|id| parents.iter().find(|listed| listed.id == id));
-    match parent {
-        _ if counts.cold_cache => line.push_str(", delta: cold cache"),
-        Some(parent) => {
-            let time = context.clock.show(parent.snapshot.time_ns);
-            line.push_str(&format!(", delta against {time}"));
-        }
-        None => line.push_str(", first capture"),
-    }
-    line
+    let against = match parent {
+        _ if counts.cold_cache => "delta: cold cache".into(),
+        Some(parent) => format!(
+            "delta against {}",
+            context.clock.show(parent.snapshot.time_ns)
+        ),
+        None => "first capture".into(),
+    };
+    format!(
+        "{}: {} in {} {noun}{changes}, {} new, {} stored, {against}",
+        source.name,
+        size(counts.bytes),
+        counts.files,
+        size(counts.literal_bytes),
+        size(counts.stored_bytes),
+    )
 }

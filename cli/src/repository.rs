@@ -57,12 +57,12 @@ impl Context {
         let survey = foreign::survey(&address, &credentials);
         match survey.map_err(|error| failed("look at", error))? {
             Occupant::Nothing => {}
-            Occupant::Keepstone => return Err(self.occupied(&address, "a repository")),
+            Occupant::Keepstone => return Err(Self::occupied(&address, "a repository")),
             Occupant::Foreign(program) => {
                 let (address, program) = (address.to_string(), program.to_string());
                 return Err(Error::ForeignRepository { address, program }.into());
             }
-            Occupant::Unknown(name) => return Err(self.occupied(&address, &name)),
+            Occupant::Unknown(name) => return Err(Self::occupied(&address, &name)),
         }
         let (secret, kdf) = self.unlock_new()?.into_parts();
         let backend = backend::create_backend(&address, &credentials)
@@ -74,7 +74,7 @@ impl Context {
         Ok(repo::init(backend, InitOptions { secret, kdf, info })?)
     }
 
-    fn occupied(&self, address: &RepositoryAddress, what: &str) -> CliError {
+    fn occupied(address: &RepositoryAddress, what: &str) -> CliError {
         Error::Occupied {
             address: address.to_string(),
             what: what.into(),
@@ -217,20 +217,19 @@ impl Context {
             .find_map(|name| self.environment.text(name).ok().flatten())
             .unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
     }
+}
 
-    /// Finds one snapshot as a user names it.
-    pub(crate) fn find_snapshot<'a>(
-        &self,
-        all: &'a [Listed],
-        reference: &SnapshotRef,
-        filter: &FilterArgs,
-    ) -> Result<&'a Listed, CliError> {
-        let wanted = match reference {
-            SnapshotRef::Latest { back } => Wanted::Latest(*back as usize),
-            SnapshotRef::Id(prefix) => Wanted::Prefix(prefix.clone()),
-        };
-        Ok(select(all, &wanted, &filter_of(filter))?)
-    }
+/// Finds one snapshot as a user names it.
+pub(crate) fn find_snapshot<'a>(
+    all: &'a [Listed],
+    reference: &SnapshotRef,
+    filter: &FilterArgs,
+) -> Result<&'a Listed, CliError> {
+    let wanted = match reference {
+        SnapshotRef::Latest { back } => Wanted::Latest(*back as usize),
+        SnapshotRef::Id(prefix) => Wanted::Prefix(prefix.clone()),
+    };
+    Ok(select(all, &wanted, &filter_of(filter))?)
 }
 
 /// One writer's memory of one repository, locked against a second run.

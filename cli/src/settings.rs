@@ -20,6 +20,10 @@ pub(crate) struct Settings {
     /// How to open it; none: ask.
     pub(crate) unlock: Option<Unlock>,
     /// Where the cache is kept; none: nowhere.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "read by the cache of remote repositories")
+    )]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Where the state is kept.
     pub(crate) state_dir: PathBuf,

@@ -18,6 +18,7 @@ pub(crate) struct SourceName(String);
 pub(crate) struct NameError;
 
 impl SourceName {
+    #[cfg(test)]
     /// The text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -84,7 +84,7 @@ impl Context {
     fn redis(&self, spec: &SourceSpec) -> Result<RedisSettings, CliError> {
         let mut settings = RedisSettings::parse_url(url_of(spec))?;
         settings.password = match &spec.password {
-            Some(from) => Some(text_of(from.get(&self.environment, &self.ui)?)?),
+            Some(from) => Some(text_of(&from.get(&self.environment, &self.ui)?)?),
             None => self.environment.text("REDISCLI_AUTH")?.map(Zeroizing::new),
         };
         Ok(settings)
@@ -93,7 +93,7 @@ impl Context {
     fn postgres(&self, spec: &SourceSpec) -> Result<PostgresSettings, CliError> {
         let mut settings = PostgresSettings::parse_url(url_of(spec))?;
         if let Some(from) = &spec.password {
-            settings.password = Some(text_of(from.get(&self.environment, &self.ui)?)?);
+            settings.password = Some(text_of(&from.get(&self.environment, &self.ui)?)?);
         }
         Ok(settings)
     }
@@ -170,7 +170,7 @@ fn postgres_options(args: &DatabaseArgs) -> Result<PostgresRestoreOptions, CliEr
     })
 }
 
-fn text_of(secret: Secret) -> Result<Zeroizing<String>, CliError> {
+fn text_of(secret: &Secret) -> Result<Zeroizing<String>, CliError> {
     String::from_utf8(secret.to_vec())
         .map(Zeroizing::new)
         .map_err(|_| CliError::usage("the password of a source is not UTF-8"))

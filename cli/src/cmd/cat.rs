@@ -9,6 +9,7 @@ use keepstone_engine::Error;
 use keepstone_engine::backend::{ObjectKey, ObjectKind as BackendKind, ObjectStat};
 use keepstone_engine::id::ChunkId;
 use keepstone_engine::repo::{Repo, Store, Usable, read_footer};
+use keepstone_engine::snapshot::select::Filter;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -67,7 +68,7 @@ pub(crate) fn run(args: &CatArgs, context: &Context) -> Result<ExitCode, CliErro
             let all = repo.snapshots()?;
             let wanted = keepstone_engine::snapshot::select::Wanted::Prefix(prefix.into());
             let found =
-                keepstone_engine::snapshot::select::select(&all, &wanted, &Default::default())?;
+                keepstone_engine::snapshot::select::select(&all, &wanted, &Filter::default())?;
             pretty(&SnapshotObject::of(found.id, &found.snapshot))
         }
         ObjectKind::Session => {

@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{InSnapshot, places, show};
+use crate::repository::find_snapshot;
 use crate::ui::format::{printable, size};
 
 const EXAMPLES: &str = "\
@@ -80,8 +81,8 @@ pub(crate) fn run(args: &DiffArgs, context: &Context) -> Result<ExitCode, CliErr
         source: args.source.clone(),
         ..FilterArgs::default()
     };
-    let before = context.find_snapshot(&all, &args.from.snapshot, &filter)?;
-    let after = context.find_snapshot(&all, &args.to.snapshot, &filter)?;
+    let before = find_snapshot(&all, &args.from.snapshot, &filter)?;
+    let after = find_snapshot(&all, &args.to.snapshot, &filter)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let mut comparing = Comparing {
         store,
@@ -204,17 +205,18 @@ impl Comparing<'_> {
         entry: &Entry,
     ) -> Result<(), CliError> {
         let bytes = entry.content().map_or(0, |content| content.size_bytes);
+        let totals = &mut self.totals;
         match mark {
             '+' => {
-                (self.totals.added, self.totals.added_bytes) =
-                    (self.totals.added + 1, self.totals.added_bytes + bytes)
+                totals.added += 1;
+                totals.added_bytes += bytes;
             }
             '-' => {
-                (self.totals.removed, self.totals.removed_bytes) =
-                    (self.totals.removed + 1, self.totals.removed_bytes + bytes)
+                totals.removed += 1;
+                totals.removed_bytes += bytes;
             }
-            'M' | 'T' => self.totals.modified += 1,
-            'U' => self.totals.metadata += 1,
+            'M' | 'T' => totals.modified += 1,
+            'U' => totals.metadata += 1,
             _ => return Ok(()),
         }
         if mark == 'U' && !self.args.metadata {

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::places;
-use crate::repository::parallel;
+use crate::repository::{find_snapshot, parallel};
 use crate::sources::export;
 
 const EXAMPLES: &str = "\
@@ -53,7 +53,7 @@ pub(crate) struct DumpArgs {
 pub(crate) fn run(args: &DumpArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let all = repo.snapshots()?;
-    let listed = context.find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
+    let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
     let address = args.snapshot.address.iter().chain(&args.path);
     let found = places(&listed.snapshot, address, &args.filter)?;
     let [place] = found.as_slice() else {

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{show, sources};
-use crate::repository::filter_of;
+use crate::repository::{filter_of, find_snapshot};
 use crate::ui::format::{printable, size};
 
 const EXAMPLES: &str = "\
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliErr
             .collect()
     } else {
         let found = args.snapshot.iter();
-        let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
+        let found = found.map(|reference| find_snapshot(&all, reference, &args.filter));
         found.collect::<Result<_, _>>()?
     };
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);

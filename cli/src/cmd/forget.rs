@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::keep::{KeepRules, TagList};
 use crate::reference::SnapshotRef;
-use crate::repository::filter_of;
+use crate::repository::{filter_of, find_snapshot};
 use crate::source_name::SourceName;
 use crate::ui::Table;
 use crate::ui::format::count;
@@ -178,7 +178,7 @@ fn decide_all(
         ForgetRequest::Named(references) => references
             .iter()
             .map(|reference| {
-                let found = context.find_snapshot(all, reference, &filter)?;
+                let found = find_snapshot(all, reference, &filter)?;
                 Ok(Verdict {
                     id: found.id,
                     reasons: vec![],

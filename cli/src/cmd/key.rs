@@ -214,7 +214,10 @@ fn export(file: &std::path::Path, repo: &Repo, context: &Context) -> Result<Exit
     };
     let mut bytes = Secret::new(vec![0; 32]);
     getrandom::fill(&mut bytes).map_err(|error| failed(error.into()))?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let text: String = digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect();
     let secret = Secret::new(text.into_bytes());
     let mut out = std::fs::OpenOptions::new();
     let mut out = out

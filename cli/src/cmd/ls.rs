@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{InSnapshot, places};
+use crate::repository::find_snapshot;
 use crate::time::rfc3339;
 use crate::ui::format::{printable, size};
 
@@ -64,7 +65,7 @@ struct Node<'a> {
 pub(crate) fn run(args: &LsArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let all = repo.snapshots()?;
-    let listed = context.find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
+    let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let addresses = args.snapshot.address.iter().chain(&args.paths);
     let wanted = places(&listed.snapshot, addresses, &args.filter)?;

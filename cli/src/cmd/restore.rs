@@ -21,7 +21,7 @@ use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in;
 use crate::reference::{HexPrefix, Reference, SnapshotRef};
-use crate::repository::{filter_of, parallel};
+use crate::repository::{filter_of, find_snapshot, parallel};
 use crate::source_spec::{self, SourceSpec};
 use crate::time::{Moment, parse_moment};
 
@@ -211,13 +211,13 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context) -> Result<ExitCode, Cli
         RestoreRequest::List => live::list(context),
         RestoreRequest::Rollback(id) => live::rollback(&id, args.force, context),
         RestoreRequest::DiscardOld(id) => live::discard(&id, args.force, context),
-        RestoreRequest::Restore { which, place } => restore(args, which, &place, context),
+        RestoreRequest::Restore { which, place } => restore(args, &which, &place, context),
     }
 }
 
 fn restore(
     args: &RestoreArgs,
-    which: Which,
+    which: &Which,
     place: &Place,
     context: &Context,
 ) -> Result<ExitCode, CliError> {
@@ -225,9 +225,9 @@ fn restore(
     live::name_unfinished(context)?;
     let all = repo.snapshots()?;
     let filter = filter_of(&args.filter);
-    let (listed, address) = match &which {
+    let (listed, address) = match which {
         Which::Named(reference) => {
-            let found = context.find_snapshot(&all, &reference.snapshot, &args.filter)?;
+            let found = find_snapshot(&all, &reference.snapshot, &args.filter)?;
             (found, reference.address.as_ref())
         }
         Which::At(moment) => (select(&all, &Wanted::At(moment.time_ns), &filter)?, None),
@@ -238,7 +238,7 @@ fn restore(
         listed.id.short(),
         listed.snapshot.host
     ));
-    refuse_strange(args, place, &which, listed, &all, context)?;
+    refuse_strange(args, place, which, listed, &all, context)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let run = RestoreRun {
         args,

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &SnapshotsArgs, context: &Context) -> Result<ExitCode, C
     let filter = filter_of(&args.filter);
     listed.retain(|listed| filter.accepts(&listed.snapshot));
     if let Some(latest) = args.latest {
-        let first = listed.len().saturating_sub(latest as usize);
+        let first = listed.len().saturating_sub(latest);
         listed.drain(..first);
     }
     for listed in &listed {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::repository::filter_of;
+use crate::repository::{filter_of, find_snapshot};
 use crate::ui::format::{count, size};
 
 const EXAMPLES: &str = "\
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &StatsArgs, context: &Context) -> Result<ExitCode, CliEr
             .collect()
     } else {
         let found = args.snapshots.iter();
-        let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
+        let found = found.map(|reference| find_snapshot(&all, reference, &args.filter));
         found.collect::<Result<_, _>>()?
     };
     let packs = repo.list(ObjectKind::Pack)?;

@@ -15,7 +15,7 @@ use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::repository::{WriterState, filter_of};
+use crate::repository::{WriterState, filter_of, find_snapshot};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
             .collect()
     } else {
         let found = args.snapshots.iter();
-        let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
+        let found = found.map(|reference| find_snapshot(&all, reference, &args.filter));
         found.collect::<Result<_, _>>()?
     };
     for listed in chosen {

@@ -57,6 +57,10 @@ pub(crate) struct SourceConfig {
     /// Where its password comes from.
     pub(crate) password: Option<PasswordFrom>,
     /// Options of its kind, each known to it by name.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "checked when read; sources take them next")
+    )]
     pub(crate) options: BTreeMap<String, OptionValue>,
 }
 

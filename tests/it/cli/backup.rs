@@ -103,9 +103,37 @@ fn sources_that_cannot_be_meant_are_refused() {
     error: nothing to save was named
     hint: Name paths, addresses or a --set; keepstone backup --help has examples.
     "###);
-    insta::assert_snapshot!(ask(&["mysql://localhost/app"]), @"");
-    insta::assert_snapshot!(ask(&["redis://a", "redis://b"]), @"");
-    insta::assert_snapshot!(ask(&["--set", "nightly"]), @"");
-    insta::assert_snapshot!(ask(&["/etc", "--time", "5m"]), @"");
-    insta::assert_snapshot!(ask(&["/etc", "--rebase"]), @"");
+    insta::assert_snapshot!(ask(&["mysql://localhost/app"]), @r###"
+    exit 2
+    -- stderr
+    error: mysql is not a kind of source
+    hint: The kinds are files, command, sqlite, redis and postgres. A path that looks like an address is written ./so.
+    "###);
+    insta::assert_snapshot!(ask(&["redis://a", "redis://b"]), @r###"
+    exit 2
+    -- stderr
+    error: two sources have the name redis
+    hint: Give one another name: NAME=URL.
+    "###);
+    insta::assert_snapshot!(ask(&["--set", "nightly"]), @r###"
+    exit 2
+    -- stderr
+    error: there is no set nightly
+    hint: There is no keepstone.toml; --config names one.
+    "###);
+    insta::assert_snapshot!(ask(&["/etc", "--time", "5m"]), @r###"
+    exit 2
+    -- stderr
+    error: --time 5m: m could be minutes or months: write min or mo
+    "###);
+    insta::assert_snapshot!(ask(&["/etc", "--rebase"]), @r###"
+    exit 2
+    -- stderr
+    error: the following required arguments were not provided:
+      --full
+
+    Usage: keepstone backup --full --repo <ADDRESS> --rebase <SOURCE>...
+
+    For more information, try '--help'.
+    "###);
 }

@@ -33,12 +33,20 @@ fn what_is_wrong_is_said_with_its_line() {
     error: HOME/config/keepstone/keepstone.toml:3: unknown field `pasword_file`, expected one of `url`, `password_file`, `password_command`, `key_file`, `cache_dir`, `state_dir`, `host`
     "###);
     write_config(home.path(), "[source.a]\nurl = \"redis://:hunter2@h\"\n");
-    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @"");
+    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "a"]), @r###"
+    exit 2
+    -- stderr
+    error: HOME/config/keepstone/keepstone.toml:2: the address redis://h holds a password
+    "###);
     write_config(
         home.path(),
         "[source.a]\nurl = \"redis://h\"\n[set.b]\nsources = [\"c\"]\n",
     );
-    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "b"]), @"");
+    insta::assert_snapshot!(run(home.path(), &["backup", "--set", "b"]), @r###"
+    exit 2
+    -- stderr
+    error: HOME/config/keepstone/keepstone.toml:4: there is no [source.c]
+    "###);
 }
 
 #[test]
@@ -94,5 +102,9 @@ fn a_variable_that_makes_no_sense_is_named() {
         .args(["backup", "/etc"])
         .env("KEEPSTONE_PASSWORD", "hunter2")
         .env("KEEPSTONE_PASSWORD_FILE", "/x");
-    insta::assert_snapshot!(transcript(home.path(), &mut command), @"");
+    insta::assert_snapshot!(transcript(home.path(), &mut command), @r###"
+    exit 2
+    -- stderr
+    error: KEEPSTONE_PASSWORD and KEEPSTONE_PASSWORD_FILE exclude each other
+    "###);
 }

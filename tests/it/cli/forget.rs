@@ -96,7 +96,22 @@ fn rules_that_keep_nothing_are_refused() {
     error: no rule says what to keep
     hint: Give --keep-last, --keep-daily and their likes, or [retention] in keepstone.toml, or name snapshots.
     "###);
-    insta::assert_snapshot!(ask(&["--keep-last", "0"]), @"");
-    insta::assert_snapshot!(ask(&["3fc2", "--keep-last", "1"]), @"");
-    insta::assert_snapshot!(ask(&["--keep-within", "90min"]), @"");
+    insta::assert_snapshot!(ask(&["--keep-last", "0"]), @r###"
+    exit 2
+    -- stderr
+    error: no rule says what to keep
+    hint: Give --keep-last, --keep-daily and their likes, or [retention] in keepstone.toml, or name snapshots.
+    "###);
+    insta::assert_snapshot!(ask(&["3fc2", "--keep-last", "1"]), @r###"
+    exit 2
+    -- stderr
+    error: snapshots and rules exclude each other
+    "###);
+    insta::assert_snapshot!(ask(&["--keep-within", "90min"]), @r###"
+    exit 2
+    -- stderr
+    error: invalid value '90min' for '--keep-within <DURATION>': min is not a unit of time here: use y, m, w, d or h
+
+    For more information, try '--help'.
+    "###);
 }

@@ -91,9 +91,37 @@ fn a_restore_that_does_not_say_what_or_where_is_refused() {
     error: no snapshot was named
     hint: Name one (latest, an id) or a time (--at 3h); keepstone snapshots lists them.
     "###);
-    insta::assert_snapshot!(ask(&["latest"]), @"");
-    insta::assert_snapshot!(ask(&["latest", "--in-place", "--target", "out"]), @"");
-    insta::assert_snapshot!(ask(&["newest", "--target", "out"]), @"");
-    insta::assert_snapshot!(ask(&["--at", "noon", "--target", "out"]), @"");
-    insta::assert_snapshot!(ask(&["latest", "--to", "db=postgres://u:hunter2@h/db"]), @"");
+    insta::assert_snapshot!(ask(&["latest"]), @r###"
+    exit 2
+    -- stderr
+    error: no place to restore to was named
+    hint: Give --target DIR, --to NAME=URL, or --in-place; --dry-run shows what would happen.
+    "###);
+    insta::assert_snapshot!(ask(&["latest", "--in-place", "--target", "out"]), @r###"
+    exit 2
+    -- stderr
+    error: the argument '--in-place' cannot be used with '--target <DIR>'
+
+    Usage: keepstone restore --repo <ADDRESS> --in-place <SNAPSHOT[:PATH]>
+
+    For more information, try '--help'.
+    "###);
+    insta::assert_snapshot!(ask(&["newest", "--target", "out"]), @r###"
+    exit 2
+    -- stderr
+    error: invalid value 'newest' for '[SNAPSHOT[:PATH]]': not a snapshot: give an id or its first digits, latest, or latest~N
+
+    For more information, try '--help'.
+    "###);
+    insta::assert_snapshot!(ask(&["--at", "noon", "--target", "out"]), @r###"
+    exit 2
+    -- stderr
+    error: --at noon: not a time: write 2026-11-20T14:05:00+01:00, "2026-11-20 14:05", 2026-11-20, or an age such as 3h or 2d
+    "###);
+    insta::assert_snapshot!(ask(&["latest", "--to", "db=postgres://u:hunter2@h/db"]), @r###"
+    exit 2
+    -- stderr
+    error: the address postgres://h/db holds a password
+    hint: Everyone on this machine can read a command line. Name a file or a command instead (?password_file=/path in the address; password_file or password_command under [source.NAME] in keepstone.toml), or use PGPASSWORD, ~/.pgpass or REDISCLI_AUTH.
+    "###);
 }

@@ -69,8 +69,26 @@ fn what_is_not_understood_is_said() {
 
     For more information, try '--help'.
     "###);
-    insta::assert_snapshot!(run(home.path(), &["snapshots", "--hots", "a"]), @"");
-    insta::assert_snapshot!(run(home.path(), &["-q", "-v", "snapshots"]), @"");
+    insta::assert_snapshot!(run(home.path(), &["snapshots", "--hots", "a"]), @r###"
+    exit 2
+    -- stderr
+    error: unexpected argument '--hots' found
+
+      tip: a similar argument exists: '--host'
+
+    Usage: keepstone snapshots --host <HOST> [SNAPSHOT]...
+
+    For more information, try '--help'.
+    "###);
+    insta::assert_snapshot!(run(home.path(), &["-q", "-v", "snapshots"]), @r###"
+    exit 2
+    -- stderr
+    error: the argument '--quiet' cannot be used with '--verbose...'
+
+    Usage: keepstone --quiet <COMMAND>
+
+    For more information, try '--help'.
+    "###);
 }
 
 #[test]
@@ -81,7 +99,11 @@ fn with_json_the_reason_is_an_object() {
     -- stderr
     {"message_type":"exit_error","schema_version":1,"code":2,"message":"unrecognized subcommand 'backpu'"}
     "###);
-    insta::assert_snapshot!(run(home.path(), &["--json", "backup"]), @"");
+    insta::assert_snapshot!(run(home.path(), &["--json", "backup"]), @r###"
+    exit 2
+    -- stderr
+    {"message_type":"exit_error","schema_version":1,"code":2,"message":"nothing to save was named","hint":"Name paths, addresses or a --set; keepstone backup --help has examples."}
+    "###);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Restoring into live systems, and what earlier restores have kept or left.
 
 use keepstone_engine::restore::{
-    Journal, JournalEntry, Recovery, discard as discard_old, recover, restore_to,
+    Journal, JournalEntry, Recovery, RestoreReport, discard as discard_old, recover, restore_to,
     rollback as roll_back, unfinished,
 };
 use keepstone_engine::snapshot::SnapshotSource;
@@ -130,8 +130,11 @@ pub(super) fn restore(run: &RestoreRun<'_>, spec: &SourceSpec) -> Result<(), Cli
         &cancel(),
     );
     drop(progress);
-    let report = done?;
-    let validation = report.validation.unwrap_or_default();
+    tell(run, &name, &done?)
+}
+
+fn tell(run: &RestoreRun<'_>, name: &str, report: &RestoreReport) -> Result<(), CliError> {
+    let validation = report.validation.clone().unwrap_or_default();
     for note in &validation.notes {
         run.context.ui.status(&printable(note));
     }
