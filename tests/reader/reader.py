@@ -111,7 +111,7 @@ class Repository:
         self.wrap_key = derive("keepstone 1 session key wrap", key)
         self.records_key = keyed(derive("keepstone 1 small records", key), self.id)
         self.session_keys, self.segments, self.chunks = {}, {}, {}
-        self.blocks, self.open_segments = {}, {}
+        self.blocks, self.open_segments, self.records = {}, {}, {}
 
     def open_slots(self, config, password, key_file):
         for path in sorted((self.root / "keys").iterdir()):
@@ -238,11 +238,10 @@ class Repository:
         )
 
     def record(self, chunk):
-        for place, position in self.chunks.get(chunk, []):
-            record = self.block(place)[position]
-            if self.can_make(record):
-                return record
-        return None
+        if chunk not in self.records:
+            records = (self.block(place)[position] for place, position in self.chunks.get(chunk, []))
+            self.records[chunk] = next((record for record in records if self.can_make(record)), None)
+        return self.records[chunk]
 
     def piece(self, chunk, start, count):
         record = self.record(chunk)
