@@ -26,11 +26,6 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
         "one lookup from a chunk to its bytes, each step named",
     ),
     (
-        "sources/src/redis/plan.rs",
-        560,
-        "one decision with all its refusals",
-    ),
-    (
         "benches/src/hours.rs",
         600,
         "five kinds of data, each a generator beside its changes",
