@@ -166,6 +166,8 @@ fn postgres_options(args: &DatabaseArgs) -> Result<PostgresRestoreOptions, CliEr
         databases: args.database.clone(),
         schemas: args.schema.clone(),
         tables: tables.collect::<Result<_, _>>()?,
+        // What is replaced stands in the plan, is asked for before anything is touched, and is kept.
+        replace: true,
         ..PostgresRestoreOptions::default()
     })
 }
