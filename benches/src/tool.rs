@@ -1,6 +1,7 @@
 //! The tools that are compared, each told to do the same with a repository of its own.
 
 use std::env;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::disk;
@@ -78,7 +79,10 @@ impl Tool {
     /// A tool whose things lie in an empty folder.
     pub fn new(kind: Kind, programs: &Programs, folder: &Path) -> Result<Self> {
         for name in ["cache", "home", "state"] {
-            disk::fresh(&folder.join(name))?;
+            let path = folder.join(name);
+            disk::fresh(&path)?;
+            // keepstone refuses a state folder that others can use.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
         }
         let program = match kind {
             Kind::Keepstone => programs.keepstone.clone(),
