@@ -200,7 +200,7 @@ fn engine_advice(error: &EngineError) -> Option<String> {
             "Run keepstone check --read-data: it names what is damaged and which snapshots stand on it."
         }
         EngineError::RolledBack { .. } => {
-            "If you replaced or restored the repository yourself, accept it with --accept-changed-repository."
+            "If you replaced the repository yourself, remove the remembered file; it is made anew."
         }
         EngineError::Occupied { .. } => {
             "Use another --repo; an existing repository is never made anew."
