@@ -22,7 +22,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
@@ -66,7 +65,7 @@ impl Switch {
             if Instant::now() >= deadline {
                 return Err(in_use(&self.files.live, &users));
             }
-            thread::sleep(RETRY);
+            lock::pause(RETRY);
         }
     }
 
@@ -331,7 +330,7 @@ impl ExclusiveLock {
                 if Instant::now() >= deadline {
                     return Err(in_use(path, &[]));
                 }
-                thread::sleep(RETRY);
+                lock::pause(RETRY);
             }
         }
         let id = FileId::of_file(&file).map_err(fail)?;
@@ -344,7 +343,7 @@ impl ExclusiveLock {
         let deadline = Instant::now() + LATECOMERS;
         let is_held = || !lock::holders(self.id, path).is_empty();
         while is_held() && Instant::now() < deadline {
-            thread::sleep(RETRY);
+            lock::pause(RETRY);
         }
         drop(self.file);
     }
