@@ -70,11 +70,7 @@ impl Running {
         let argv = settings.command.argv();
         let mut command = Command::new(&program);
         command.args(argv.iter().skip(1)).process_group(0);
-        for (name, _) in std::env::vars_os() {
-            if is_secret(&name.to_string_lossy()) {
-                command.env_remove(name);
-            }
-        }
+        remove_secrets(&mut command);
         command.envs(
             settings
                 .environment
@@ -361,6 +357,18 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a child inherits the real environment; only names are looked at, to take them away"
+)]
+fn remove_secrets(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if is_secret(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
     }
 }
 

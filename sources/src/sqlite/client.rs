@@ -17,6 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::lock;
 use super::rows::{self, Value};
 
 /// Memory for pages, per connection.
@@ -367,7 +368,7 @@ pub(super) fn overwrite(from: &Path, to: &Path, busy: Duration) -> Result<(), So
         loop {
             match backup.step(-1)? {
                 StepResult::Done => break,
-                _ if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+                _ if Instant::now() < deadline => lock::pause(Duration::from_millis(20)),
                 _ => {
                     let busy = ffi::Error::new(ffi::SQLITE_BUSY);
                     return Err(rusqlite::Error::SqliteFailure(busy, None));

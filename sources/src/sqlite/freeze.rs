@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use keepstone_engine::source::{SourceError, SourceErrorKind};
@@ -161,7 +160,7 @@ fn freeze(
         if Instant::now() >= deadline {
             break;
         }
-        thread::sleep(Duration::from_millis(1));
+        lock::pause(Duration::from_millis(1));
     }
     Err(stayed_locked(path, busy))
 }
@@ -208,7 +207,7 @@ fn pin_under_lock(
         if Instant::now() >= deadline {
             return Err(stayed_locked(path, settings.busy_timeout));
         }
-        thread::sleep(Duration::from_millis(5));
+        lock::pause(Duration::from_millis(5));
     }
     let filled = spool::pin_copy(path, database, settings);
     lock::unlock(database, DATABASE_READERS).map_err(|e| io_failure("cannot unlock", path, e))?;

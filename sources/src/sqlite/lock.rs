@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -82,6 +83,15 @@ fn set(file: &File, range: LockRange, kind: libc::c_int) -> io::Result<bool> {
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Waits before a lock is tried again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a lock that another process holds does not tell when it is given back"
+)]
+pub(super) fn pause(moment: Duration) {
+    std::thread::sleep(moment);
 }
 
 /// A file, whatever its name.

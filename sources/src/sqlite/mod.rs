@@ -41,12 +41,14 @@
 //! table; broken foreign keys are told. Access lists and extended attributes are not copied.
 //!
 //! The switch needs the database at rest. While another process has the file open it waits, as long as `busy_timeout`
-//! says, and is then refused with the name of the process. SQLite then
-//! rolls back or checkpoints what is pending, so that everything is in the one file; under an exclusive lock the file gets
-//! its second name `<file>.keepstone-<id>.old`, empty `-wal`, `-shm` and `-journal` files go, and one rename puts the
+//! says, and is then refused with the name of the process. SQLite then rolls back or checkpoints what is pending, so
+//! that everything is in the one file; under an exclusive lock the file gets its second name `<file>.keepstone-<id>.old`, empty `-wal`, `-shm` and `-journal` files go, and one rename puts the
 //! new file in place. The name never vanishes, and whoever opens it sees all of the old or all of the new database,
-//! also after a power cut at any moment; a later run finishes or undoes what a killed one began. (Programs of other
-//! users can be seen by root only, those in other containers not at all: stop them before.)
+//! also after a power cut at any moment; a later run finishes or undoes what a killed one began.
+//!
+//! Stop what uses the database, all the same: programs of other users can be seen by root only, those in other containers
+//! not at all. One that opens the file in the very moment of the switch, and goes on waiting for it longer than the
+//! five seconds that it is given, ends up with the old file in its hand, and may mix its log with the new one's.
 //!
 //! With `force` a database that others have open is not renamed but overwritten in place by SQLite itself, in one
 //! transaction, after a copy has been made as `….old`: programs go on, and see the new content with their next

@@ -26,7 +26,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
@@ -70,7 +69,7 @@ impl Switch {
             if Instant::now() >= deadline {
                 return Err(in_use(&self.files.live, &users));
             }
-            thread::sleep(RETRY);
+            lock::pause(RETRY);
         }
     }
 
@@ -335,7 +334,7 @@ impl ExclusiveLock {
                 if Instant::now() >= deadline {
                     return Err(in_use(path, &[]));
                 }
-                thread::sleep(RETRY);
+                lock::pause(RETRY);
             }
         }
         let id = FileId::of_file(&file).map_err(fail)?;
@@ -348,7 +347,7 @@ impl ExclusiveLock {
         let deadline = Instant::now() + LATECOMERS;
         let is_held = || !lock::holders(self.id, path).is_empty();
         while is_held() && Instant::now() < deadline {
-            thread::sleep(RETRY);
+            lock::pause(RETRY);
         }
         drop(self.file);
     }
