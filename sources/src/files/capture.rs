@@ -290,6 +290,7 @@ impl<'a> Emitter<'a> {
 
     fn emit_run(&mut self, file: &client::File, length: u64) -> Result<(), Failure> {
         let mut left = length;
+        self.piece.clear();
         self.piece.reserve_exact(PIECE_BYTES);
         while left > 0 {
             self.piece.clear();

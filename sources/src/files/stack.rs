@@ -73,3 +73,41 @@ impl<T> FolderStack<T> {
         Ok(Arc::clone(level.folder.insert(folder)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_deepest_folders_are_open_and_upper_ones_open_again() {
+        let place = tempfile::tempdir().unwrap();
+        let base = Arc::new(Folder::open_trusted(place.path()).unwrap());
+        let mut stack = FolderStack::new(Arc::clone(&base));
+        let mut path = RepoPath::root();
+        for depth in 0..3 * OPEN_MAX {
+            let above = stack.folder().unwrap();
+            above.make_dir(b"d").unwrap();
+            path = path.join(b"d").unwrap();
+            let folder = Arc::new(above.open(b"d").unwrap());
+            stack.push(path.clone(), Some(folder), depth);
+            let open = stack.levels.iter().filter(|level| level.folder.is_some());
+            assert!(open.count() <= OPEN_MAX);
+        }
+        for depth in (0..3 * OPEN_MAX).rev() {
+            let again = base
+                .open_below(stack.top().unwrap().0)
+                .unwrap()
+                .stat_self()
+                .unwrap();
+            assert!(
+                stack
+                    .folder()
+                    .unwrap()
+                    .stat_self()
+                    .unwrap()
+                    .same_inode(&again)
+            );
+            assert_eq!(stack.pop().unwrap().1, depth);
+        }
+    }
+}

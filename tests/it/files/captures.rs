@@ -8,10 +8,10 @@ use keepstone_engine::source::{
     Attributes, CaptureReport, Meta, NodeKind, Sink, Source as _, SourceError, SourceErrorKind,
     StreamFacts, StreamSpec,
 };
-use keepstone_sources::files::{FilesSettings, FilesSource};
+use keepstone_sources::files::{FilesRestoreOptions, FilesSettings, FilesSource};
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 
-use super::tree::{Place, capture, set_mtime, write};
+use super::tree::{Place, as_user, capture, chmod, restore_well, set_mtime, write};
 
 /// Passes everything on, and does something whenever a stream begins or bytes come.
 struct Watching<'a> {
@@ -327,4 +327,52 @@ fn owners_have_names_and_the_report_counts() {
     assert_eq!(facts.len(), 1);
     assert_eq!((facts[0].records, facts[0].bytes), (2, 5));
     assert_eq!(facts[0].name, place.source().to_str().unwrap());
+}
+
+#[test]
+fn what_a_user_may_not_read_is_named_and_never_deleted_for_it() {
+    let place = Place::new();
+    for name in ["open", "secret", "closed/inside"] {
+        write(place.source().join(name), name);
+    }
+    chmod(place.source().join("secret"), 0o600);
+    chmod(place.source().join("closed"), 0o700);
+    chmod(place.source().parent().unwrap(), 0o711);
+    let captured = as_user(12345, || {
+        MemoryCapture::of(&FilesSource::new(FilesSettings::new([place.source()])))
+    })
+    .unwrap();
+    let reasons: Vec<_> = captured
+        .report
+        .skipped
+        .iter()
+        .map(|skipped| {
+            (
+                skipped.path.rsplit('/').next().unwrap(),
+                skipped.reason.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            ("closed", "cannot list: permission denied"),
+            ("secret", "permission denied")
+        ]
+    );
+    assert!(
+        captured.items.contains_key(&place.item("closed")),
+        "the folder itself is known"
+    );
+    assert_eq!(captured.content(&place.item("open").to_string()), b"open");
+
+    write(place.source().join("extra"), "extra");
+    let mut options = FilesRestoreOptions::new("/");
+    options.subpath = Some(place.item(""));
+    options.sync = false;
+    options.delete = true;
+    restore_well(&captured, &options);
+    assert!(!place.source().join("extra").exists());
+    assert!(place.source().join("secret").exists());
+    assert!(place.source().join("closed/inside").exists());
 }

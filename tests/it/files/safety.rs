@@ -14,7 +14,7 @@ use keepstone_sources::files::{Act, FilesEvent, restore_files};
 use keepstone_testkit::memory::MemoryCapture;
 
 use super::tree::{
-    Mount, Place, acl, assert_same, chmod, describe, mode, restore, restore_well, write,
+    Mount, Place, acl, as_user, assert_same, chmod, describe, mode, restore, restore_well, write,
 };
 
 /// Items with something that happens on every piece of content.
@@ -296,7 +296,6 @@ fn a_secret_is_never_wider_than_recorded() {
     assert_same(&place.source(), &place.restored());
 }
 
-/// The test runs as root; what users may not do is tried in a child that gave root away.
 #[test]
 fn without_root_owners_stay_and_groups_get_no_more_than_everybody() {
     let place = Place::new();
@@ -308,23 +307,7 @@ fn without_root_owners_stay_and_groups_get_no_more_than_everybody() {
     fs::create_dir(place.target()).unwrap();
     std::os::unix::fs::chown(place.target(), Some(12345), Some(12345)).unwrap();
     chmod(place.target().parent().unwrap(), 0o711);
-    let options = place.options();
-    let report = std::thread::scope(|scope| {
-        // Credentials belong to a thread; those of the other tests stay as they are.
-        let user = scope.spawn(|| {
-            let (uid, gid) = (
-                rustix::process::Uid::from_raw(12345),
-                rustix::process::Gid::from_raw(12345),
-            );
-            rustix::thread::set_thread_groups(&[]).unwrap();
-            rustix::thread::set_thread_gid(gid).unwrap();
-            rustix::thread::set_thread_uid(uid).unwrap();
-            let mut options = options.clone();
-            options.threads = 2;
-            restore(&captured, &options)
-        });
-        user.join().unwrap().unwrap()
-    });
+    let report = as_user(12345, || restore(&captured, &place.options())).unwrap();
     assert_eq!(report.problems, []);
     let facts = fs::metadata(place.restored().join("secret")).unwrap();
     assert_eq!((facts.uid(), facts.gid()), (12345, 12345));

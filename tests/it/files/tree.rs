@@ -304,3 +304,17 @@ impl Drop for Mount {
             .unwrap();
     }
 }
+
+/// Does something as a user who may nothing that root may. Credentials belong to a thread and those it starts; the
+/// other tests keep theirs.
+pub fn as_user<T: Send>(id: u32, act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            rustix::thread::set_thread_groups(&[]).unwrap();
+            rustix::thread::set_thread_gid(rustix::process::Gid::from_raw(id)).unwrap();
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(id)).unwrap();
+            act()
+        });
+        user.join().unwrap()
+    })
+}

@@ -120,7 +120,7 @@ fn collect(
         match read_growing(&mut |buffer: &mut [u8]| get(name, buffer)) {
             Ok(value) => drop(xattrs.insert(name.to_vec(), value)),
             // Gone since it was listed, or not ours to read (`trusted.*`).
-            Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => {}
             Err(error) => return Err(error.into()),
         }
     }
