@@ -78,7 +78,7 @@ impl RedisSettings {
             connect_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_mins(1),
             sort_bytes_max: 64 << 20,
-            spool_folder: std::env::temp_dir(),
+            spool_folder: tempfile::env::temp_dir(),
             spool_bytes_max: 256 << 30,
         }
     }
