@@ -6,6 +6,7 @@
 mod formats;
 mod kernels;
 mod names;
+mod redis;
 
 /// One decoder.
 #[derive(Clone, Copy)]
@@ -40,4 +41,7 @@ pub const TARGETS: &[Target] = &[
     target("decompress", kernels::decompress, kernels::decompress_seeds),
     target("chunker", kernels::chunker, kernels::stream_seeds),
     target("delta", kernels::delta, kernels::stream_seeds),
+    target("redis_record", redis::record, redis::record_seeds),
+    target("redis_payload", redis::payload, redis::payload_seeds),
+    target("redis_dump", redis::dump, redis::dump_seeds),
 ];

@@ -5,5 +5,6 @@ mod crash;
 mod data;
 mod export;
 mod preflight;
+mod reach;
 mod restore;
 mod selective;

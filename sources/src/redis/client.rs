@@ -227,10 +227,9 @@ fn failure(act: String, error: RedisError) -> SourceError {
 pub(super) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Value::SimpleString(text) => Some(text.clone()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
         Value::Okay => Some("OK".to_owned()),
         Value::Int(number) => Some(number.to_string()),
-        Value::VerbatimString { text, .. } => Some(text.clone()),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use std::io::Read as _;
 
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
-use super::client::{Client, elements_of, text_of};
+use super::client::{Client, Value as Reply, elements_of, text_of};
 use super::format::{RECORD_BYTES_MAX, encode_record};
 use super::glob;
 use super::marker::{MARKER_KEY, Marker};
@@ -21,12 +21,15 @@ use super::server::ServerFacts;
 use super::settings::RedisSettings;
 use super::sort::{Sorted, Sorter};
 
+/// Libraries of functions: their code by name.
+pub(super) type Libraries = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// What was collected, sorted.
 pub(super) struct Collected {
     /// Records under sort keys.
     pub(super) sorted: Sorted,
     /// Libraries of functions by name; none where the server has none or may not say.
-    pub(super) functions: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub(super) functions: Option<Libraries>,
     /// Databases that hold what a restore has staged or kept: left out.
     pub(super) left_out: BTreeSet<u32>,
     /// Sentences for the user.
@@ -39,7 +42,7 @@ pub(super) struct Collector {
     sorter: Sorter,
     sort_key: Vec<u8>,
     bytes: Vec<u8>,
-    functions: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+    functions: Option<Libraries>,
     left_out: BTreeSet<u32>,
     warnings: Vec<String>,
     instant_ms: u64,
@@ -292,9 +295,7 @@ pub(super) fn library_name(code: &[u8]) -> Vec<u8> {
 }
 
 /// Libraries of functions by name; none if the user may not list them.
-pub(super) fn read_functions(
-    client: &mut Client,
-) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, SourceError> {
+pub(super) fn read_functions(client: &mut Client) -> Result<Option<Libraries>, SourceError> {
     let answer = client.ask("list the functions", &["FUNCTION", "LIST", "WITHCODE"])?;
     let libraries = match answer {
         Ok(value) => elements_of(value).unwrap_or_default(),
@@ -304,11 +305,11 @@ pub(super) fn read_functions(
             return Err(refusal.of(act));
         }
     };
-    let code_of = |library: super::client::Value| {
+    let code_of = |library: Reply| {
         let mut parts = elements_of(library)?.into_iter();
         while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
             if text_of(&name)? == "library_code"
-                && let super::client::Value::BulkString(code) = value
+                && let Reply::BulkString(code) = value
             {
                 return Some((library_name(&code), code));
             }

@@ -11,11 +11,11 @@ const STRINGS_MAX: usize = 512;
 /// Bytes after which a command takes no more strings.
 const BYTES_MAX: usize = 1 << 20;
 
+/// Takes one command as its arguments.
+pub(super) type Put<'p, E> = dyn FnMut(&[&[u8]]) -> Result<(), E> + 'p;
+
 /// Hands one command at a time to `put`, as its arguments.
-pub(super) fn commands_of<E>(
-    record: &Record,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn commands_of<E>(record: &Record, put: &mut Put<'_, E>) -> Result<(), E> {
     let key = record.key.as_slice();
     match &record.value {
         Value::String(string) => put(&[b"SET", key, string])?,
@@ -48,10 +48,7 @@ pub(super) fn commands_of<E>(
 }
 
 /// The command that sets the expiry, if there is one.
-pub(super) fn expire<E>(
-    record: &Record,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn expire<E>(record: &Record, put: &mut Put<'_, E>) -> Result<(), E> {
     match record.expires_ms {
         Some(at) => put(&[b"PEXPIREAT", &record.key, at.to_string().as_bytes()]),
         None => Ok(()),
@@ -59,11 +56,7 @@ pub(super) fn expire<E>(
 }
 
 /// Adds the entries of a stream.
-pub(super) fn entries<E>(
-    key: &[u8],
-    stream: &Stream,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn entries<E>(key: &[u8], stream: &Stream, put: &mut Put<'_, E>) -> Result<(), E> {
     for (id, strings) in stream.entries.iter() {
         let id = id.to_string();
         let mut arguments: Vec<&[u8]> = vec![b"XADD", key, id.as_bytes()];
@@ -74,11 +67,7 @@ pub(super) fn entries<E>(
 }
 
 /// Sets what a stream knows beside its entries; makes a stream without entries first.
-fn frame<E>(
-    key: &[u8],
-    stream: &Stream,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<(), E> {
+fn frame<E>(key: &[u8], stream: &Stream, put: &mut Put<'_, E>) -> Result<(), E> {
     if stream.entries.is_empty() {
         // There is no command for an empty stream: a group makes one and is taken away again.
         const NOBODY: &[u8] = b"keepstone:nobody";
@@ -89,11 +78,7 @@ fn frame<E>(
 }
 
 /// Sets the last id and the counters of a stream.
-pub(super) fn set_id<E>(
-    key: &[u8],
-    stream: &Stream,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn set_id<E>(key: &[u8], stream: &Stream, put: &mut Put<'_, E>) -> Result<(), E> {
     let last = stream.last_id.to_string();
     if stream.detail < StreamDetail::Offsets {
         return put(&[b"XSETID", key, last.as_bytes()]);
@@ -115,7 +100,7 @@ fn create_group<E>(
     key: &[u8],
     group: &Group,
     detail: StreamDetail,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
+    put: &mut Put<'_, E>,
 ) -> Result<(), E> {
     let name = group.name.as_slice();
     let last = group.last_id.to_string();
@@ -143,12 +128,7 @@ fn create_group<E>(
 }
 
 /// Gives a consumer its pending entries, those of one delivery together.
-fn claim<E>(
-    key: &[u8],
-    group: &Group,
-    consumer: &Consumer,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<(), E> {
+fn claim<E>(key: &[u8], group: &Group, consumer: &Consumer, put: &mut Put<'_, E>) -> Result<(), E> {
     let same = |a: &super::record::Pending, b: &super::record::Pending| {
         (a.delivered_ms, a.deliveries) == (b.delivered_ms, b.deliveries)
     };
@@ -183,7 +163,7 @@ fn append<E>(
     key: &[u8],
     strings: &Strings,
     each: usize,
-    put: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
+    put: &mut Put<'_, E>,
 ) -> Result<(), E> {
     let mut arguments: Vec<&[u8]> = vec![command, key];
     let mut bytes = 0;

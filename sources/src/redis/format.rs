@@ -192,6 +192,12 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+fn put_all<'a>(out: &mut Vec<u8>, strings: impl IntoIterator<Item = &'a [u8]>) {
+    for string in strings {
+        put_bytes(out, string);
+    }
+}
+
 fn put_id(out: &mut Vec<u8>, id: StreamId) {
     out.extend_from_slice(&id.ms.to_le_bytes());
     out.extend_from_slice(&id.seq.to_le_bytes());
@@ -202,7 +208,7 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
         Value::String(string) => put_bytes(out, string),
         Value::List(strings) | Value::Set(strings) => {
             put_length(out, strings.len());
-            strings.iter().for_each(|string| put_bytes(out, string));
+            put_all(out, strings.iter());
         }
         Value::SortedSet { members, scores } => {
             put_length(out, members.len());
@@ -235,7 +241,7 @@ fn put_stream(out: &mut Vec<u8>, stream: &Stream) {
     for (id, strings) in stream.entries.iter() {
         put_id(out, id);
         put_length(out, strings.len());
-        strings.iter().for_each(|string| put_bytes(out, string));
+        put_all(out, strings);
     }
     put_id(out, stream.last_id);
     if stream.detail >= StreamDetail::Offsets {

@@ -15,7 +15,7 @@
 //! Not captured: values of modules (the capture fails and names the key and the module), what modules keep beside the
 //! keys (a warning), `CONFIG`, and databases in which a restore of ours has staged or kept something (a warning). A
 //! key that has expired and is still in memory is not there. A value is held in memory whole, twice; the largest is
-//! 2 GiB. Keys are sorted in 64 MiB of memory, what is beyond in an unnamed file whose bytes are sealed under a key
+//! 2 GiB. Keys are sorted in 32 MiB of memory, what is beyond in an unnamed file whose bytes are sealed under a key
 //! that only this process has.
 //!
 //! # Consistency
@@ -26,7 +26,8 @@
 //! is whole, all together show no single instant, and the report says so. A server before 7.0 then says only how soon
 //! a key expires, so that expiries differ by milliseconds from capture to capture.
 //!
-//! The fork costs the server what `BGSAVE` costs. A server watched by Sentinel may take us for a replica while the
+//! The fork costs the server what `BGSAVE` costs, and one that has no replicas keeps a replication backlog for an hour
+//! afterwards. A server watched by Sentinel may take us for a replica while the
 //! capture lasts: capture one of its replicas instead. In cluster mode each node is captured by itself.
 //!
 //! # Privileges

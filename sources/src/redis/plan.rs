@@ -385,15 +385,15 @@ pub(super) struct Memory {
 mod tests {
     use super::*;
 
-    /// A database of the capture, its target, its spare, and what is kept.
-    type Choice = (u32, u32, u32, Option<u32>);
+    /// Source, target, staging, keep.
+    type Numbers = (u32, u32, u32, Option<u32>);
 
     fn places(
         captured: &[u32],
         options: &RedisRestoreOptions,
         db: Option<u32>,
         occupied: &[u32],
-    ) -> Result<Vec<Choice>, SourceErrorKind> {
+    ) -> Result<Vec<Numbers>, SourceErrorKind> {
         let mut settings = RedisSettings::new("h", 1);
         settings.db = db;
         let room = Room {

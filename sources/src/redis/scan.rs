@@ -6,7 +6,7 @@
 use super::client::Value;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
-use super::client::{Client, elements_of, integer_of, text_of, unexpected};
+use super::client::{Client, Refusal, Value, elements_of, integer_of, text_of, unexpected};
 use super::rdb::open_payload;
 use super::record::Record;
 use super::resp::Batch;
@@ -101,9 +101,8 @@ impl Scan<'_> {
         if let Some(refusal) = answers.into_iter().find_map(Result::err) {
             return Err(refusal.of(format!("cannot {act} of redis at {}", client.place())));
         }
-        let refused = |refusal: super::client::Refusal| {
-            refusal.of(format!("cannot {act} of redis at {}", client.place()))
-        };
+        let refused =
+            |refusal: Refusal| refusal.of(format!("cannot {act} of redis at {}", client.place()));
         let values = outcome
             .transpose()
             .map_err(refused)?

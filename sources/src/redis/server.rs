@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keepstone_engine::source::SourceError;
 
-use super::client::{Client, elements_of, integer_of, text_of, unexpected};
+use super::client::{Client, Value, elements_of, integer_of, text_of, unexpected};
 use super::rdb::version;
 use super::record::StreamDetail;
 
@@ -128,7 +128,7 @@ pub(super) fn time_ms(client: &mut Client) -> Result<u64, SourceError> {
 }
 
 /// Seconds and microseconds, as `TIME` answers.
-pub(super) fn parse_time(value: super::client::Value) -> Option<u64> {
+pub(super) fn parse_time(value: Value) -> Option<u64> {
     let parts = elements_of(value)?;
     let part = |at: usize| u64::try_from(integer_of(parts.get(at)?)?).ok();
     Some(part(0)? * 1000 + part(1)? / 1000)

@@ -77,8 +77,8 @@ impl RedisSettings {
             method: CaptureMethod::Auto,
             connect_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_mins(1),
-            sort_bytes_max: 64 << 20,
-            spool_folder: std::env::temp_dir(),
+            sort_bytes_max: 32 << 20,
+            spool_folder: tempfile::env::temp_dir(),
             spool_bytes_max: 256 << 30,
         }
     }
@@ -141,7 +141,12 @@ fn parse_network(rest: &str, tls: bool) -> Result<RedisSettings, SourceError> {
         Some((user, rest)) => (Some(user), rest),
         None => (None, rest),
     };
-    if user.is_some_and(|user| user.contains(':')) {
+    // Behind a colon nothing is as good as no password.
+    let (user, password) = match user.and_then(|user| user.split_once(':')) {
+        Some((user, password)) => (Some(user), password),
+        None => (user, ""),
+    };
+    if !password.is_empty() {
         return Err(bad(
             "a password in a redis address is refused, since addresses are seen by others: \
              give it by password_file, password_command or the environment",
@@ -271,6 +276,17 @@ mod tests {
                 "redis://[::1]:7/0",
                 (host("::1"), 7, false, Some(0), None, "redis://[::1]:7/0"),
             ),
+            (
+                "redis://default:@h",
+                (
+                    host("h"),
+                    6379,
+                    false,
+                    None,
+                    Some("default".into()),
+                    "redis://h:6379",
+                ),
+            ),
         ];
         for (url, (host, port, tls, db, user, address)) in cases {
             assert_eq!(
@@ -292,7 +308,6 @@ mod tests {
         for url in [
             "redis://user:hunter2@h",
             "redis://:hunter2@h",
-            "redis://hunter2:@h:1",
             "redis://u:hunter2@x@h",
             "redis://h:hunter2",
             "redis://h/hunter2",

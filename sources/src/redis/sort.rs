@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_bound_of_the_spool_is_kept() {
-        let mut sorter = Sorter::new(1_000, 200_000, "/tmp".into());
+        let mut sorter = Sorter::new(1_000, 200_000, tempfile::env::temp_dir());
         let failed = (0..1_000_u32)
             .find_map(|n| sorter.push(&n.to_le_bytes(), &[0; 900]).err())
             .unwrap();

@@ -7,7 +7,7 @@
 use keepstone_engine::source::{Items, SourceError, SourceErrorKind};
 
 use super::capture::{cancelled, database_path};
-use super::client::{Client, Refusal};
+use super::client::{Client, Refusal, Value as Reply, integer_of, unexpected};
 use super::commands;
 use super::format::RecordReader;
 use super::marker::{NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
@@ -54,11 +54,16 @@ pub(super) fn stage(
     mark_all(client, state)
 }
 
+/// Takes a record and its bytes.
+pub(super) type VisitRecord<'v> = dyn FnMut(Record, &[u8]) -> Result<(), SourceError> + 'v;
+/// Takes a name and what it names.
+pub(super) type VisitString<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), SourceError> + 'v;
+
 /// Reads every record of a database of the capture, with its bytes.
 pub(super) fn for_each_record(
     items: &dyn Items,
     db: u32,
-    visit: &mut dyn FnMut(Record, &[u8]) -> Result<(), SourceError>,
+    visit: &mut VisitRecord<'_>,
 ) -> Result<(), SourceError> {
     let path = database_path(db)?;
     let damaged = |error| {
@@ -88,7 +93,7 @@ fn claim(client: &mut Client, state: &State) -> Result<(), SourceError> {
     for (db, found) in &found {
         transaction.client().select(*db)?;
         let size = transaction.client().call("count keys", &["DBSIZE"])?;
-        let size = super::client::integer_of(&size).unwrap_or(i64::MAX);
+        let size = integer_of(&size).unwrap_or(i64::MAX);
         match (found, size) {
             (Found::Nothing, 0) => {}
             (Found::Ours(Stage::Kept), _) => {
@@ -144,10 +149,7 @@ fn mark_all(client: &mut Client, state: &State) -> Result<(), SourceError> {
 }
 
 /// None of the answers is a refusal.
-pub(super) fn all_done(
-    answers: Vec<Result<super::client::Value, Refusal>>,
-    act: &str,
-) -> Result<(), SourceError> {
+pub(super) fn all_done(answers: Vec<Result<Reply, Refusal>>, act: &str) -> Result<(), SourceError> {
     match answers.into_iter().find_map(Result::err) {
         Some(refusal) => Err(refusal.of(format!("cannot {act} of redis"))),
         None => Ok(()),
@@ -164,11 +166,8 @@ fn stage_functions(
     let new = encode_functions(libraries.iter().map(Vec::as_slice));
     client.select(state.control())?;
     let old = client.call("keep the functions", &["FUNCTION", "DUMP"])?;
-    let super::client::Value::BulkString(old) = old else {
-        return Err(super::client::unexpected(
-            "keep the functions",
-            client.place(),
-        ));
+    let Reply::BulkString(old) = old else {
+        return Err(unexpected("keep the functions", client.place()));
     };
     for (key, payload) in [(OLD_FUNCTIONS_KEY, old), (NEW_FUNCTIONS_KEY, new)] {
         client.call("keep the functions", &[b"SET", key, payload.as_slice()])?;
@@ -190,7 +189,7 @@ pub(super) fn functions_of(items: &dyn Items) -> Result<Vec<Vec<u8>>, SourceErro
 pub(super) fn read_strings(
     items: &dyn Items,
     name: &str,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), SourceError>,
+    visit: &mut VisitString<'_>,
 ) -> Result<bool, SourceError> {
     let damaged = |error| {
         SourceError::new(

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::client::Value;
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 
-use super::client::{Client, elements_of, integer_of, unexpected};
+use super::client::{Client, Value, elements_of, integer_of, unexpected};
 use super::marker::{MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
 use super::plan::{Place, State, Way};
 use super::stage::all_done;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::client::Value;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
-use super::client::{Answer, Client, Refusal, text_of, unexpected};
+use super::client::{Answer, Client, Refusal, Value, text_of, unexpected};
 use super::marker::{MARKER_KEY, Marker, RestoreId, Stage};
 use super::resp::Batch;
 

@@ -76,6 +76,14 @@ impl RedisServer {
             .expect("a connection to redis")
     }
 
+    /// A new connection to a server that wants a password.
+    pub fn connection_as(&self, password: &str) -> redis::Connection {
+        redis::Client::open(format!("redis://:{password}@127.0.0.1:{}", self.port))
+            .expect("a redis address")
+            .get_connection()
+            .expect("a connection to redis")
+    }
+
     /// Saves, stops and starts again: the hash seed is another one then.
     pub fn restart(&mut self) {
         let mut connection = self.connection();

@@ -12,6 +12,8 @@ mod object;
 mod payload;
 mod reader;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use payload::{encode_functions, open_payload, payload_of};

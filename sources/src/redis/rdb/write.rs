@@ -195,7 +195,7 @@ fn pack_node(first: StreamId, entries: &[(StreamId, Vec<&[u8]>)]) -> Vec<u8> {
     pack.count(entries.len());
     pack.integer(0); // No entry is marked as deleted.
     pack.count(fields.len());
-    fields.iter().for_each(|field| pack.string(field));
+    pack.strings(&fields);
     pack.integer(0);
     for (id, strings) in entries {
         let same = strings.iter().step_by(2).eq(&fields);
@@ -211,7 +211,7 @@ fn pack_node(first: StreamId, entries: &[(StreamId, Vec<&[u8]>)]) -> Vec<u8> {
             pack.count(strings.len() / 2 + 3);
         } else {
             pack.count(strings.len() / 2);
-            strings.iter().for_each(|string| pack.string(string));
+            pack.strings(strings);
             pack.count(strings.len() + 4);
         }
     }
@@ -249,6 +249,12 @@ impl Listpack {
         self.bytes.extend(tag);
         self.bytes.extend(bytes.iter().take(width));
         self.close(start);
+    }
+
+    fn strings(&mut self, strings: &[&[u8]]) {
+        for string in strings {
+            self.string(string);
+        }
     }
 
     /// A string. Those that are integers are stored as such: the server expects it where it compares fields.
