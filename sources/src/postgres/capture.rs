@@ -5,30 +5,24 @@
 
 use std::thread::{self, JoinHandle};
 
-use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
     CaptureReport, Consistency, OpenFacts, Opened, Sink, Source, SourceError, SourceErrorKind,
 };
 use serde_json::json;
 
-use super::catalog::{self, Contents};
 use super::client::Session;
 use super::emit;
-use super::error::PgError;
 use super::layout;
+use super::mark::id_of;
+use super::names;
 use super::roles;
-use super::rows::PLAIN_SCANS;
 use super::schema::{PgDump, Section};
 use super::settings::{Databases, PostgresSettings};
-use super::sql::literal;
+use super::snapshot::OpenedDatabase;
 use super::wire::Stop;
 
 /// Databases that are asked, in turn, when the URL names none.
 pub(crate) const MAINTENANCE_DATABASES: [&str; 2] = ["postgres", "template1"];
-/// How often a database is opened anew because a table vanished between listing and locking.
-const OPEN_ATTEMPTS: usize = 5;
-/// Tables that are locked in one statement.
-const LOCKS_AT_ONCE: usize = 100;
 
 /// A server whose databases are to be saved.
 #[derive(Debug)]
@@ -138,112 +132,33 @@ fn all_databases(
     stop: &Stop,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<String>, SourceError> {
-    let marker = literal(&format!("{}=%", super::facts::MARKER));
-    let kept = format!("__{}_", super::names::BEFORE);
     let mut session = maintenance(settings, stop)?;
-    // A database that a restore has not switched in yet is marked and carries its id in its name.
-    let rows = session
-        .query(&format!(
-            "SELECT d.datname, d.datallowconn, EXISTS (SELECT FROM pg_db_role_setting s,
-                unnest(s.setconfig) c WHERE s.setdatabase = d.oid AND s.setrole = 0 AND c LIKE {marker}
-                AND d.datname LIKE '%\\_\\_{}\\_' || split_part(c, '=', 2))
-             FROM pg_database d WHERE NOT d.datistemplate ORDER BY 1",
-            super::names::STAGED
+    let sql = "SELECT datname, datallowconn, shobj_description(oid, 'pg_database')
+        FROM pg_database WHERE NOT datistemplate ORDER BY 1";
+    let rows = session.query(sql).map_err(|error| {
+        error.during(format!(
+            "cannot list the databases at {}",
+            settings.server()
         ))
-        .map_err(|error| error.during(format!("cannot list the databases at {}", settings.server())))?;
-    let mut names = Vec::new();
+    })?;
+    let mut found = Vec::new();
     for row in rows {
         let name = row.text(0);
-        if row.flag(2) || (!row.flag(1) && name.contains(&kept)) {
+        // What a restore has not switched in yet, and what it keeps, is no part of the system.
+        let staged =
+            id_of(row.get(2)).is_some_and(|id| name.ends_with(&names::ending(names::STAGED, &id)));
+        if staged || (!row.flag(1) && name.contains(&format!("__{}_", names::BEFORE))) {
             continue;
         }
         if row.flag(1) {
-            names.push(name);
+            found.push(name);
         } else {
             warnings.push(format!(
                 "database {name} was left out: it accepts no connections"
             ));
         }
     }
-    Ok(names)
-}
-
-/// One database at its instant.
-pub(crate) struct OpenedDatabase {
-    /// Name.
-    pub(crate) name: String,
-    /// The session that holds the snapshot and the locks.
-    pub(crate) session: Session,
-    /// Name under which other sessions join the snapshot.
-    pub(crate) snapshot: String,
-    /// What is there.
-    pub(crate) contents: Contents,
-}
-
-impl OpenedDatabase {
-    /// Takes the snapshot and the locks.
-    pub(crate) fn open(
-        settings: &PostgresSettings,
-        name: String,
-        stop: &Stop,
-    ) -> Result<Self, SourceError> {
-        let act = format!("cannot open database {name} at {}", settings.server());
-        let mut session = Session::connect(settings, &name, stop.clone())?;
-        for _ in 1..OPEN_ATTEMPTS {
-            match Self::pin(&mut session) {
-                // A table was dropped between listing and locking: look again.
-                Err(error) if error.code() == "42P01" || error.code() == "3F000" => {
-                    session
-                        .execute("ROLLBACK")
-                        .map_err(|error| error.during(act.as_str()))?;
-                }
-                pinned => return Self::with(name, session, pinned, act),
-            }
-        }
-        let pinned = Self::pin(&mut session);
-        Self::with(name, session, pinned, act)
-    }
-
-    fn with(
-        name: String,
-        session: Session,
-        pinned: Result<(String, Contents), PgError>,
-        act: String,
-    ) -> Result<Self, SourceError> {
-        let (snapshot, mut contents) = pinned.map_err(|error| error.during(act))?;
-        let mut paths = contents
-            .tables
-            .drain(..)
-            .map(|table| Ok((table.path(&name)?, table)))
-            .collect::<Result<Vec<(RepoPath, _)>, SourceError>>()?;
-        paths.sort_by(|a, b| a.0.cmp(&b.0));
-        contents.tables = paths.into_iter().map(|(_, table)| table).collect();
-        Ok(Self {
-            name,
-            session,
-            snapshot,
-            contents,
-        })
-    }
-
-    fn pin(session: &mut Session) -> Result<(String, Contents), PgError> {
-        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-        let rows = session.query("SELECT pg_export_snapshot()")?;
-        let snapshot = rows.first().map(|row| row.text(0)).unwrap_or_default();
-        session.execute(PLAIN_SCANS)?;
-        let contents = catalog::contents(session)?;
-        for tables in contents.tables.chunks(LOCKS_AT_ONCE) {
-            let names: Vec<_> = tables
-                .iter()
-                .map(|table| format!("ONLY {}", table.sql()))
-                .collect();
-            session.execute(&format!(
-                "LOCK TABLE {} IN ACCESS SHARE MODE",
-                names.join(", ")
-            ))?;
-        }
-        Ok((snapshot, contents))
-    }
+    Ok(found)
 }
 
 struct PostgresOpened<'a> {

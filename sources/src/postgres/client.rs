@@ -1,4 +1,4 @@
-//! Sessions: the only file that speaks PostgreSQL's protocol.
+//! Sessions: this file and `login` alone speak PostgreSQL's protocol.
 //!
 //! Everything goes through the simple query protocol: statements are text, values come back as text. The `postgres`
 //! crate hides the two things this source stands on, the row count that ends a COPY and a time-out on an answer,
@@ -10,11 +10,8 @@ use std::time::Duration;
 use bytes::{BufMut as _, BytesMut};
 use fallible_iterator::FallibleIterator as _;
 use keepstone_engine::source::SourceError;
-use postgres_protocol::authentication;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::backend::{
-    AuthenticationSaslBody, COPY_DATA_TAG, DataRowBody, ErrorFields, ErrorResponseBody, Header,
-    Message,
+    COPY_DATA_TAG, DataRowBody, ErrorFields, ErrorResponseBody, Header, Message,
 };
 use postgres_protocol::message::frontend;
 
@@ -26,8 +23,6 @@ use super::wire::{Stop, Wire};
 const MESSAGE_BYTES_MAX: usize = (1 << 30) + (1 << 20);
 /// How long we try to tell the server that an answer is no longer wanted.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Name under which the server lists our sessions.
-const APPLICATION_NAME: &str = "keepstone";
 /// Bytes of one message of a copy into the server.
 const COPY_PIECE_BYTES: usize = 64 * 1024;
 
@@ -73,10 +68,10 @@ impl Row {
 
 /// A connection to one database.
 pub(crate) struct Session {
-    wire: Wire,
-    settings: PostgresSettings,
+    pub(super) wire: Wire,
+    pub(super) settings: PostgresSettings,
     version: String,
-    backend: (i32, i32),
+    pub(super) backend: (i32, i32),
     busy: bool,
 }
 
@@ -256,96 +251,6 @@ impl Session {
         }
     }
 
-    fn start(&mut self, database: &str) -> Result<(), PgError> {
-        let parameters = [
-            ("user", self.settings.user.as_str()),
-            ("database", database),
-            ("client_encoding", "UTF8"),
-            ("application_name", APPLICATION_NAME),
-        ];
-        let mut out = BytesMut::new();
-        frontend::startup_message(parameters, &mut out)?;
-        self.wire.send(&out)?;
-        loop {
-            match self.next()? {
-                Message::AuthenticationOk => break,
-                Message::AuthenticationCleartextPassword => {
-                    let password = self.password(database)?;
-                    self.send_password(password.as_bytes())?;
-                }
-                Message::AuthenticationMd5Password(body) => {
-                    let password = self.password(database)?;
-                    let user = self.settings.user.as_bytes();
-                    let hash = authentication::md5_hash(user, password.as_bytes(), body.salt());
-                    self.send_password(hash.as_bytes())?;
-                }
-                Message::AuthenticationSasl(body) => self.prove_by_scram(&body, database)?,
-                Message::ErrorResponse(body) => return Err(server_error(body.fields())),
-                _ => {
-                    let problem = "the server asks for a kind of login that is not supported";
-                    return Err(PgError::Credentials(problem.into()));
-                }
-            }
-        }
-        let mut backend = (0, 0);
-        self.until_ready(|message| match message {
-            Message::BackendKeyData(body) => {
-                backend = (body.process_id(), body.secret_key());
-                Ok(())
-            }
-            _ => Err(PgError::Protocol("a message before the first query".into())),
-        })?;
-        self.backend = backend;
-        Ok(())
-    }
-
-    fn password(&self, database: &str) -> Result<zeroize::Zeroizing<String>, PgError> {
-        let problem = "the server asks for a password and none is given";
-        self.settings
-            .password_for(database)?
-            .ok_or_else(|| PgError::Credentials(problem.into()))
-    }
-
-    fn send_password(&mut self, password: &[u8]) -> Result<(), PgError> {
-        let mut out = BytesMut::new();
-        frontend::password_message(password, &mut out)?;
-        self.wire.send(&out)
-    }
-
-    fn prove_by_scram(
-        &mut self,
-        offered: &AuthenticationSaslBody,
-        database: &str,
-    ) -> Result<(), PgError> {
-        let mut mechanisms = offered.mechanisms();
-        let mut known = false;
-        while let Some(mechanism) = mechanisms.next()? {
-            known |= mechanism == SCRAM_SHA_256;
-        }
-        if !known {
-            let problem = "the server offers no SCRAM-SHA-256";
-            return Err(PgError::Credentials(problem.into()));
-        }
-        let password = self.password(database)?;
-        let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
-        let mut out = BytesMut::new();
-        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut out)?;
-        self.wire.send(&out)?;
-        match self.next()? {
-            Message::AuthenticationSaslContinue(body) => scram.update(body.data())?,
-            Message::ErrorResponse(body) => return Err(server_error(body.fields())),
-            _ => return Err(PgError::Protocol("no SCRAM challenge".into())),
-        }
-        out.clear();
-        frontend::sasl_response(scram.message(), &mut out)?;
-        self.wire.send(&out)?;
-        match self.next()? {
-            Message::AuthenticationSaslFinal(body) => Ok(scram.finish(body.data())?),
-            Message::ErrorResponse(body) => Err(server_error(body.fields())),
-            _ => Err(PgError::Protocol("no end of SCRAM".into())),
-        }
-    }
-
     fn send_query(&mut self, sql: &[u8]) -> Result<(), PgError> {
         if sql.contains(&0) {
             return Err(PgError::Protocol("a statement that holds a NUL".into()));
@@ -359,7 +264,7 @@ impl Session {
     }
 
     /// Hands every message on until the server is ready again. The first error is kept; the rest is drained.
-    fn until_ready(
+    pub(super) fn until_ready(
         &mut self,
         mut take: impl FnMut(Message) -> Result<(), PgError>,
     ) -> Result<(), PgError> {
@@ -415,7 +320,7 @@ impl Session {
     }
 
     /// The next message that is not only said in passing.
-    fn next(&mut self) -> Result<Message, PgError> {
+    pub(super) fn next(&mut self) -> Result<Message, PgError> {
         loop {
             if let Some(header) = Header::parse(&self.wire.inbox)? {
                 message_length(header)?;
@@ -476,7 +381,7 @@ fn parse_row(body: &DataRowBody) -> Result<Row, PgError> {
     Ok(Row(values))
 }
 
-fn server_error(mut fields: ErrorFields<'_>) -> PgError {
+pub(super) fn server_error(mut fields: ErrorFields<'_>) -> PgError {
     let (mut code, mut message, mut detail) = (String::new(), String::new(), String::new());
     while let Ok(Some(field)) = fields.next() {
         let value = String::from_utf8_lossy(field.value_bytes());

@@ -10,7 +10,7 @@ use keepstone_engine::source::{
 };
 use serde_json::json;
 
-use super::capture::{OpenedDatabase, Schema};
+use super::capture::Schema;
 use super::catalog::{self, Table};
 use super::client::Session;
 use super::facts;
@@ -18,6 +18,7 @@ use super::large_objects;
 use super::layout::{self, Part};
 use super::rows::{self, Piece, ReadAhead, ReadPlan, RowSum};
 use super::settings::PostgresSettings;
+use super::snapshot::OpenedDatabase;
 use super::wire::Stop;
 
 /// How often a wait for a worker looks whether the user asked to stop.

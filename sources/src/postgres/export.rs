@@ -11,13 +11,13 @@ use keepstone_engine::source::{Export, ExportSink, Items, SourceError, SourceErr
 
 use super::catalog::{Sequence, Table};
 use super::large_objects::{self, ObjectOwner};
-use super::layout::{self, Part};
+use super::layout::{self, Lines, Part};
+use super::mark;
 use super::names;
 use super::plan::{facts_of, tables_of};
 use super::roles::{self, Role};
 use super::schema::{clean_command, parse_version};
 use super::sql;
-use super::stage::Lines;
 
 /// First minor version of each major one whose psql knows `\restrict`; later majors always do.
 const KNOW_RESTRICT: [(u32, u32); 5] = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
@@ -257,7 +257,9 @@ impl Script<'_> {
         let title = "Owners, grants and settings of databases, as far as these exist: load this file again after them.";
         self.put(format!("\n-- {title}\n\n").as_bytes())?;
         for database in layout::databases(self.items)? {
-            for statement in facts_of(self.items, &database)?.dress(&database, true) {
+            let facts = facts_of(self.items, &database)?;
+            let comment = mark::comment_on("DATABASE", &database, facts.comment.as_deref());
+            for statement in [vec![comment], facts.dress(&database, true)].concat() {
                 let body = format!(
                     "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}) THEN {statement} END IF; END",
                     sql::literal(&database)

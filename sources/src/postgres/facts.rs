@@ -3,93 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::assignment::Assignment;
 use super::client::Session;
 use super::error::PgError;
+use super::mark;
 use super::sql::{ident, literal};
-
-/// Setting by which a database that is being restored is known as ours. It moves with the database when it is
-/// renamed, and changes in one transaction with the name.
-pub(crate) const MARKER: &str = "keepstone.restore";
-/// Settings whose value is a list of quoted names.
-const LISTS: [&str; 6] = [
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
-
-/// A setting and its value, as `ALTER … SET` takes them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Assignment {
-    name: String,
-    value: String,
-}
-
-impl Assignment {
-    /// Parses a JSON list of `name=value`, or its absence.
-    pub(crate) fn parse_all(json: Option<&str>) -> Result<Vec<Self>, serde_json::Error> {
-        let list: Vec<String> = serde_json::from_str(json.unwrap_or("[]"))?;
-        let mut settings: Vec<_> = list
-            .iter()
-            .filter_map(|text| text.split_once('='))
-            .filter(|(name, _)| *name != MARKER)
-            .map(|(name, value)| Self {
-                name: name.into(),
-                value: value.into(),
-            })
-            .collect();
-        settings.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(settings)
-    }
-
-    /// What follows `SET`.
-    pub(crate) fn sql(&self) -> String {
-        let name: Vec<_> = self.name.split('.').map(ident).collect();
-        let value = if LISTS.contains(&self.name.as_str()) {
-            let items: Vec<_> = split_list(&self.value)
-                .iter()
-                .map(|item| literal(item))
-                .collect();
-            if items.is_empty() {
-                literal("")
-            } else {
-                items.join(", ")
-            }
-        } else {
-            literal(&self.value)
-        };
-        format!("{} TO {value}", name.join("."))
-    }
-}
-
-/// Splits `"$user", public` into its names.
-fn split_list(text: &str) -> Vec<String> {
-    let mut items = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = text.chars().peekable();
-    while let Some(char) = chars.next() {
-        match char {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                if let Some(item) = items.last_mut() {
-                    item.push('"');
-                }
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => items.push(String::new()),
-            char if char.is_whitespace() && !quoted => {}
-            char => {
-                if let Some(item) = items.last_mut() {
-                    item.push(char);
-                }
-            }
-        }
-    }
-    items.retain(|item| !item.is_empty());
-    items
-}
 
 /// A privilege on the database itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,8 +55,9 @@ pub(crate) struct DatabaseFacts {
     /// Tablespace.
     pub(crate) tablespace: String,
     connection_limit: i64,
+    /// Comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    comment: Option<String>,
+    pub(crate) comment: Option<String>,
     /// None: nobody ever changed them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     grants: Option<Vec<Grant>>,
@@ -187,7 +106,7 @@ pub(crate) fn read(session: &mut Session) -> Result<DatabaseFacts, PgError> {
             .get("datconnlimit")
             .and_then(Value::as_i64)
             .unwrap_or(-1),
-        comment: row.get(4).map(ToOwned::to_owned),
+        comment: mark::proper(row.get(4)),
         grants: row
             .get(5)
             .map(serde_json::from_str)
@@ -279,7 +198,7 @@ impl DatabaseFacts {
         sql
     }
 
-    /// Statements that give a database of this name its owner, comment, grants and settings.
+    /// Statements that give a database of this name its owner, grants and settings.
     pub(crate) fn dress(&self, name: &str, owners: bool) -> Vec<String> {
         let database = ident(name);
         let mut statements = Vec::new();
@@ -287,12 +206,6 @@ impl DatabaseFacts {
             statements.push(format!(
                 "ALTER DATABASE {database} OWNER TO {};",
                 ident(&self.owner)
-            ));
-        }
-        if let Some(comment) = &self.comment {
-            statements.push(format!(
-                "COMMENT ON DATABASE {database} IS {};",
-                literal(comment)
             ));
         }
         if self.connection_limit >= 0 {
@@ -371,25 +284,5 @@ fn privilege(word: &str) -> &str {
     match word {
         "CREATE" | "CONNECT" | "TEMPORARY" => word,
         _ => "CONNECT",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_become_statements() {
-        let json = r#"["work_mem=4MB","search_path=\"$user\", \"A,b\"\"c\", public","keepstone.restore=x","my.thing=it's"]"#;
-        let found = Assignment::parse_all(Some(json)).unwrap();
-        let sql: Vec<_> = found.iter().map(Assignment::sql).collect();
-        assert_eq!(
-            sql,
-            [
-                r#""my"."thing" TO 'it''s'"#,
-                r#""search_path" TO '$user', 'A,b"c', 'public'"#,
-                r#""work_mem" TO '4MB'"#,
-            ]
-        );
     }
 }

@@ -150,3 +150,64 @@ pub(crate) fn databases(items: &dyn Items) -> Result<Vec<String>, SourceError> {
     found.sort();
     Ok(found)
 }
+
+/// Cuts a stream into lines.
+#[derive(Default)]
+pub(crate) struct Lines {
+    open: Vec<u8>,
+}
+
+impl Lines {
+    /// Hands over every line that a piece ends, with its line feed.
+    pub(crate) fn feed(
+        &mut self,
+        piece: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            if self.open.is_empty() && part.ends_with(b"\n") {
+                take(part)?;
+                continue;
+            }
+            self.open.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                take(&self.open)?;
+                self.open.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether the stream ended with a line.
+    pub(crate) fn end(&self, path: &RepoPath) -> Result<(), SourceError> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let problem = format!("the capture's stream {path} ends inside a line");
+        Err(SourceError::new(SourceErrorKind::Corrupt, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_wherever_the_pieces_end() {
+        let text = b"a\n\nbcd\n";
+        for size in 1..text.len() {
+            let mut lines = Lines::default();
+            let mut found = Vec::new();
+            for piece in text.chunks(size) {
+                lines
+                    .feed(piece, &mut |line| {
+                        found.push(line.to_vec());
+                        Ok(())
+                    })
+                    .unwrap();
+            }
+            lines.end(&RepoPath::root()).unwrap();
+            assert_eq!(found, [b"a\n".to_vec(), b"\n".to_vec(), b"bcd\n".to_vec()]);
+        }
+    }
+}

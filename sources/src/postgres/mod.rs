@@ -52,7 +52,7 @@
 //! `<name>__before_<id>`, accepts no connections, and is kept until discarded. All renames of a restore are one
 //! transaction, which ends the sessions that are in the way: at any moment, kill -9 included, every database is
 //! the old one or every database is the new one. Rolling back is the same transaction the other way. What a restore
-//! made carries the setting `keepstone.restore` until it is discarded; a fresh process with the plan alone finishes
+//! made carries a mark at the end of its comment until it is discarded; a fresh process with the plan alone finishes
 //! or undoes it.
 //!
 //! Roles that the server lacks are made first and go again on a rollback. Existing roles are not changed. Extensions,
@@ -69,6 +69,7 @@
 //! `psql -X -v ON_ERROR_STOP=1 -d app -f app.sql`. Large objects keep their numbers. The scripts open with
 //! `\restrict` where the psql of the exporting machine knows it; delete the first and the last line for an older one.
 
+mod assignment;
 mod capture;
 mod catalog;
 mod client;
@@ -78,6 +79,10 @@ mod export;
 mod facts;
 mod large_objects;
 mod layout;
+mod load;
+mod login;
+mod make;
+mod mark;
 mod names;
 mod options;
 mod passfile;
@@ -87,10 +92,12 @@ mod roles;
 mod rows;
 mod schema;
 mod settings;
+mod snapshot;
 mod sql;
 mod stage;
 mod switch;
 mod tls;
+mod url;
 mod validate;
 mod wire;
 

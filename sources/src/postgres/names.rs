@@ -15,13 +15,18 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// `<name>__<word>_<id>`, the name cut where the whole would be too long.
 pub(crate) fn beside(name: &str, word: &str, id: &str) -> String {
-    let ending = format!("__{word}_{id}");
+    let ending = ending(word, id);
     let room = NAME_BYTES_MAX.saturating_sub(ending.len());
     let end = (0..=room.min(name.len()))
         .rev()
         .find(|end| name.is_char_boundary(*end))
         .unwrap_or(0);
     format!("{}{ending}", name.get(..end).unwrap_or_default())
+}
+
+/// What `beside` puts at the end of a name.
+pub(crate) fn ending(word: &str, id: &str) -> String {
+    format!("__{word}_{id}")
 }
 
 /// So many random bytes in hexadecimal.

@@ -5,6 +5,8 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Table;
+use super::names;
+use super::settings::{Databases, PostgresSettings};
 
 /// What to restore and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,5 +116,61 @@ impl Selection {
             .map(|schema| format!("schema {schema}"))
             .chain(shown)
             .collect()
+    }
+}
+
+/// Pairs captured databases with the names they get.
+pub(crate) fn choose(
+    settings: &PostgresSettings,
+    options: &PostgresRestoreOptions,
+    captured: &[String],
+) -> Result<Vec<(String, String)>, SourceError> {
+    let missing = |name: &str| {
+        SourceError::new(
+            SourceErrorKind::Missing,
+            format!(
+                "the capture holds no database {name}, only {}",
+                captured.join(", ")
+            ),
+        )
+    };
+    let named = match &settings.databases {
+        Databases::All => &[],
+        Databases::Named(names) => names.as_slice(),
+    };
+    let chosen = match (&options.databases, named) {
+        (chosen, _) if !chosen.is_empty() => chosen.clone(),
+        (_, named) if !named.is_empty() && named.iter().all(|name| captured.contains(name)) => {
+            named.to_vec()
+        }
+        _ => captured.to_vec(),
+    };
+    if let Some(name) = chosen.iter().find(|name| !captured.contains(name)) {
+        return Err(missing(name));
+    }
+    match (chosen.as_slice(), named) {
+        ([], _) => Err(SourceError::new(
+            SourceErrorKind::Missing,
+            "the capture holds no database",
+        )),
+        ([one], [name]) if names::is_database_name(name) => Ok(vec![(one.clone(), name.clone())]),
+        (several, []) => Ok(several
+            .iter()
+            .map(|name| (name.clone(), name.clone()))
+            .collect()),
+        (several, named) => match several.iter().find(|name| !named.contains(name)) {
+            None => Ok(several
+                .iter()
+                .map(|name| (name.clone(), name.clone()))
+                .collect()),
+            Some(name) => Err(SourceError::new(
+                SourceErrorKind::Settings,
+                format!(
+                    "{} databases cannot get the name of one: say which, or name none in the URL; \
+                    the URL does not name {name}",
+                    several.len()
+                ),
+            )),
+        },
     }
 }

@@ -11,10 +11,10 @@ use super::error::PgError;
 use super::facts::DatabaseFacts;
 use super::layout::{self, Part};
 use super::names;
-use super::options::{PostgresRestoreOptions, Selection};
+use super::options::{PostgresRestoreOptions, Selection, choose};
 use super::rebuild::{DatabasePlan, PlanState, maintenance};
 use super::roles::{self, Role};
-use super::settings::{Databases, PostgresSettings};
+use super::settings::PostgresSettings;
 use super::wire::Stop;
 
 /// The oldest server that a database can be dropped from while somebody uses it.
@@ -117,62 +117,6 @@ fn finish(
             SourceError::new(SourceErrorKind::Other, "cannot write the plan down").because(error)
         })?,
     })
-}
-
-/// Pairs captured databases with the names they get.
-fn choose(
-    settings: &PostgresSettings,
-    options: &PostgresRestoreOptions,
-    captured: &[String],
-) -> Result<Vec<(String, String)>, SourceError> {
-    let missing = |name: &str| {
-        SourceError::new(
-            SourceErrorKind::Missing,
-            format!(
-                "the capture holds no database {name}, only {}",
-                captured.join(", ")
-            ),
-        )
-    };
-    let named = match &settings.databases {
-        Databases::All => &[],
-        Databases::Named(names) => names.as_slice(),
-    };
-    let chosen = match (&options.databases, named) {
-        (chosen, _) if !chosen.is_empty() => chosen.clone(),
-        (_, named) if !named.is_empty() && named.iter().all(|name| captured.contains(name)) => {
-            named.to_vec()
-        }
-        _ => captured.to_vec(),
-    };
-    if let Some(name) = chosen.iter().find(|name| !captured.contains(name)) {
-        return Err(missing(name));
-    }
-    match (chosen.as_slice(), named) {
-        ([], _) => Err(SourceError::new(
-            SourceErrorKind::Missing,
-            "the capture holds no database",
-        )),
-        ([one], [name]) if names::is_database_name(name) => Ok(vec![(one.clone(), name.clone())]),
-        (several, []) => Ok(several
-            .iter()
-            .map(|name| (name.clone(), name.clone()))
-            .collect()),
-        (several, named) => match several.iter().find(|name| !named.contains(name)) {
-            None => Ok(several
-                .iter()
-                .map(|name| (name.clone(), name.clone()))
-                .collect()),
-            Some(name) => Err(SourceError::new(
-                SourceErrorKind::Settings,
-                format!(
-                    "{} databases cannot get the name of one: say which, or name none in the URL; \
-                    the URL does not name {name}",
-                    several.len()
-                ),
-            )),
-        },
-    }
 }
 
 fn look(session: &mut Session) -> Result<Server, PgError> {

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::assignment::Assignment;
 use super::client::Session;
 use super::error::PgError;
-use super::facts::Assignment;
+use super::mark;
 use super::sql::{ident, literal};
 
 /// Roles that come with the server.
@@ -36,8 +37,9 @@ pub(crate) struct Role {
     /// Hash of the password, in the server's own form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password: Option<String>,
+    /// Comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    comment: Option<String>,
+    pub(crate) comment: Option<String>,
     /// Settings of the role in every database.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     settings: Vec<Assignment>,
@@ -118,7 +120,7 @@ pub(crate) fn read(session: &mut Session) -> Result<Roles, PgError> {
             connection_limit: row.number(8),
             valid_until: row.get(9).map(ToOwned::to_owned),
             password: row.get(10).map(ToOwned::to_owned),
-            comment: row.get(11).map(ToOwned::to_owned),
+            comment: mark::proper(row.get(11)),
             settings: Assignment::parse_all(row.get(12)).map_err(bad)?,
             member_of,
         });
@@ -174,7 +176,7 @@ impl Role {
         let name = ident(&self.name);
         let mut statements = vec![format!("ALTER ROLE {name} WITH {};", self.attributes())];
         if let Some(comment) = &self.comment {
-            statements.push(format!("COMMENT ON ROLE {name} IS {};", literal(comment)));
+            statements.push(mark::comment_on("ROLE", &self.name, Some(comment)));
         }
         let settings = self.settings.iter();
         statements

@@ -12,18 +12,17 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::Session;
 use super::error::PgError;
-use super::facts::MARKER;
+use super::mark::{comment_on, id_of, proper};
 use super::names;
 use super::rebuild::{DatabasePlan, PlanState, maintenance};
 use super::settings::PostgresSettings;
-use super::sql::{ident, literal, literals};
-use super::stage::unmark;
+use super::sql::{ident, literals};
 use super::wire::Stop;
 
 /// How often sessions that are in the way are asked to leave.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What lies on the server under the names of the plan: name to the id of the restore that made it, if any.
+/// What lies on the server under the names of the plan: name to comment, if any.
 type Found = BTreeMap<String, Option<String>>;
 
 /// Puts every staged database in the place of the live one.
@@ -131,12 +130,18 @@ pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<
             switcher.drop_database(&mut session, before)?;
         }
     }
-    for role in marked_roles(&mut session, &state.id)? {
-        switcher.run(&mut session, &unmark("ROLE", &role))?;
+    for (role, comment) in marked_roles(&mut session, &state.id)? {
+        switcher.run(&mut session, &comment_on("ROLE", &role, comment.as_deref()))?;
     }
     for DatabasePlan { live, .. } in &state.databases {
         if switcher.is_ours(&found, live) {
-            switcher.run(&mut session, &unmark("DATABASE", live))?;
+            let comment = found
+                .get(live)
+                .and_then(|comment| proper(comment.as_deref()));
+            switcher.run(
+                &mut session,
+                &comment_on("DATABASE", live, comment.as_deref()),
+            )?;
         }
     }
     Ok(())
@@ -175,9 +180,7 @@ impl Switcher<'_> {
 
     fn look(&self, session: &mut Session) -> Result<Found, SourceError> {
         let sql = format!(
-            "SELECT d.datname, (SELECT split_part(c, '=', 2) FROM pg_db_role_setting s,
-                unnest(s.setconfig) c WHERE s.setdatabase = d.oid AND s.setrole = 0
-                AND split_part(c, '=', 1) = '{MARKER}')
+            "SELECT d.datname, shobj_description(d.oid, 'pg_database')
              FROM pg_database d WHERE d.datname IN ({})",
             literals(self.names())
         );
@@ -195,7 +198,8 @@ impl Switcher<'_> {
 
     /// Whether this restore made the database of this name.
     fn is_ours(&self, found: &Found, name: &str) -> bool {
-        found.get(name).and_then(Option::as_ref) == Some(&self.state.id)
+        let comment = found.get(name).and_then(Option::as_deref);
+        id_of(comment).as_ref() == Some(&self.state.id)
     }
 
     /// Changes all names in one transaction.
@@ -261,11 +265,11 @@ impl Switcher<'_> {
     }
 
     fn drop_roles(&self, session: &mut Session) -> Result<(), SourceError> {
-        for role in marked_roles(session, &self.state.id)? {
+        for (role, comment) in marked_roles(session, &self.state.id)? {
             match session.execute(&format!("DROP ROLE IF EXISTS {}", ident(&role))) {
                 // Somebody uses it by now.
                 Err(error) if error.code() == "2BP01" => {
-                    self.run(session, &unmark("ROLE", &role))?;
+                    self.run(session, &comment_on("ROLE", &role, comment.as_deref()))?;
                 }
                 Err(error) => return Err(error.during(format!("cannot drop role {role}"))),
                 Ok(()) => {}
@@ -275,15 +279,18 @@ impl Switcher<'_> {
     }
 }
 
-/// Roles that a restore made.
-pub(crate) fn marked_roles(session: &mut Session, id: &str) -> Result<Vec<String>, SourceError> {
-    let sql = format!(
-        "SELECT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
-         WHERE s.setdatabase = 0 AND {} = ANY (s.setconfig)",
-        literal(&format!("{MARKER}={id}"))
-    );
+/// Roles that a restore made, each with its comment proper.
+pub(crate) fn marked_roles(
+    session: &mut Session,
+    id: &str,
+) -> Result<Vec<(String, Option<String>)>, SourceError> {
+    let sql = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles";
     let rows = session
-        .query(&sql)
+        .query(sql)
         .map_err(|error| error.during("cannot list the roles"))?;
-    Ok(rows.iter().map(|row| row.text(0)).collect())
+    Ok(rows
+        .iter()
+        .filter(|row| id_of(row.get(1)).as_deref() == Some(id))
+        .map(|row| (row.text(0), proper(row.get(1))))
+        .collect())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use keepstone_engine::source::{Items, SourceError, SourceErrorKind, Validation};
 
-use super::capture::{OpenedDatabase, major_of};
+use super::capture::major_of;
 use super::catalog::{self, Sequence, Table};
 use super::large_objects;
 use super::layout::{self, Part};
@@ -19,6 +19,7 @@ use super::rebuild::{DatabasePlan, PlanState};
 use super::rows::{self, Piece, ReadAhead, ReadPlan, RowSum};
 use super::schema::{PgDump, Section};
 use super::settings::PostgresSettings;
+use super::snapshot::OpenedDatabase;
 use super::sql::{self, headline};
 use super::stage::watched;
 use super::wire::Stop;
@@ -74,7 +75,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn differ(&mut self, difference: impl std::fmt::Display) {
+    fn differ(&mut self, difference: &str) {
         self.found
             .differences
             .push(format!("database {}: {difference}", self.database.captured));
@@ -101,7 +102,7 @@ impl Comparison<'_> {
             known
         });
         for name in extra {
-            self.differ(format!("table {name} was not captured"));
+            self.differ(&format!("table {name} was not captured"));
         }
         let there: BTreeSet<_> = opened.contents.tables.iter().map(Table::sql).collect();
         let lost: Vec<_> = wanted
@@ -110,7 +111,7 @@ impl Comparison<'_> {
             .cloned()
             .collect();
         for table in lost {
-            self.differ(format!("table {} is missing", table.shown()));
+            self.differ(&format!("table {} is missing", table.shown()));
             wanted.remove(&table.sql());
         }
         Ok(wanted)
@@ -177,7 +178,7 @@ impl Comparison<'_> {
     ) -> Result<(), SourceError> {
         let shown = table.shown();
         if captured.is_some_and(|captured| captured.columns != table.columns) {
-            self.differ(format!("table {shown} has other columns"));
+            self.differ(&format!("table {shown} has other columns"));
         }
         let path = table.path(&self.database.captured)?;
         let facts = self
@@ -187,12 +188,12 @@ impl Comparison<'_> {
             .unwrap_or_default();
         if facts.records != Some(sum.rows) {
             let expected = facts.records.unwrap_or_default();
-            self.differ(format!(
+            self.differ(&format!(
                 "table {shown} has {} rows instead of {expected}",
                 sum.rows
             ));
         } else if facts.digest != Some(sum.digest) {
-            self.differ(format!("table {shown} has other rows than were captured"));
+            self.differ(&format!("table {shown} has other rows than were captured"));
         }
         self.found.records += sum.rows;
         Ok(())
@@ -210,11 +211,11 @@ impl Comparison<'_> {
                 .find(|other| (&other.schema, &other.name) == (&expected.schema, &expected.name));
             let name = format!("{}.{}", expected.schema, expected.name);
             match same_name {
-                Some(other) if *other != expected => self.differ(format!(
+                Some(other) if *other != expected => self.differ(&format!(
                     "sequence {name} stands at {} instead of {}",
                     other.last_value, expected.last_value
                 )),
-                None if whole => self.differ(format!("sequence {name} is missing")),
+                None if whole => self.differ(&format!("sequence {name} is missing")),
                 _ => {}
             }
         }
@@ -289,7 +290,7 @@ impl Comparison<'_> {
         let different = counts.into_iter().filter(|(_, count)| *count != 0);
         for (statement, count) in different.take(SCHEMA_DIFFERENCES_MAX) {
             let headline = headline(statement);
-            self.differ(if count > 0 {
+            self.differ(&if count > 0 {
                 format!("the schema lacks `{headline}`")
             } else {
                 format!("the schema has `{headline}`, which was not captured")

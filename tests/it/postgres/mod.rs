@@ -11,6 +11,10 @@ use keepstone_sources::postgres::{PostgresRestoreOptions, PostgresSource, Postgr
 use keepstone_testkit::memory::MemoryCapture;
 use keepstone_testkit::servers::postgres::PostgresServer;
 
+/// Comments on databases and roles, but for those that every server has.
+const COMMENTS: &str = "SELECT string_agg(description, ',') FROM pg_shdescription
+    WHERE description NOT LIKE '%template%' AND description NOT LIKE 'default administrative%'";
+
 /// Makes a database that holds a bit of everything.
 fn fill(server: &PostgresServer, database: &str) {
     server.execute("postgres", &format!("CREATE DATABASE \"{database}\""));

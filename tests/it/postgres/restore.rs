@@ -4,7 +4,9 @@ use keepstone_engine::source::{Phase, SourceErrorKind, Target as _};
 use keepstone_sources::postgres::PostgresRestoreOptions;
 use keepstone_testkit::servers::postgres::PostgresServer;
 
-use super::{assert_same_data, capture, fill, fill_small, in_place, mark, restore, schema, target};
+use super::{
+    COMMENTS, assert_same_data, capture, fill, fill_small, in_place, mark, restore, schema, target,
+};
 
 #[test]
 fn a_restored_database_equals_the_captured_one() {
@@ -68,10 +70,7 @@ fn a_live_database_is_replaced_and_brought_back() {
     target.discard(&plan).unwrap();
     assert_eq!(mark(&server, "app"), "old10");
     assert_eq!(server.databases(), ["app", "postgres"]);
-    assert_eq!(
-        server.value("postgres", "SELECT count(*) FROM pg_db_role_setting"),
-        "0"
-    );
+    assert_eq!(server.value("postgres", COMMENTS), "");
 }
 
 #[test]
@@ -312,4 +311,41 @@ fn rows_that_are_not_those_of_the_capture_are_found() {
         "{text}"
     );
     target.rollback(&plan, Phase::Staged).unwrap();
+}
+
+#[test]
+fn whoever_may_make_databases_may_restore_their_own() {
+    let server = PostgresServer::start();
+    server.execute(
+        "postgres",
+        "CREATE ROLE builder LOGIN CREATEDB; GRANT pg_signal_backend TO builder",
+    );
+    fill_small(&server, "app", "old");
+    server.execute(
+        "app",
+        "ALTER DATABASE app OWNER TO builder; ALTER TABLE t OWNER TO builder; COMMENT ON DATABASE app IS 'ours'",
+    );
+    let old = capture(&server, "app");
+    server.execute("app", "UPDATE t SET mark = 'new'");
+    let mut settings = server.settings("app");
+    settings.user = "builder".into();
+    let target = keepstone_sources::postgres::PostgresTarget::new(settings, in_place());
+    let plan = restore(&target, &old).unwrap();
+    assert_eq!(mark(&server, "app"), "old10");
+    target.rollback(&plan, Phase::Switched).unwrap();
+    assert_eq!(mark(&server, "app"), "new10");
+    let plan = restore(&target, &old).unwrap();
+    target.discard(&plan).unwrap();
+    assert_eq!(server.databases(), ["app", "postgres"]);
+    assert_eq!(
+        server.value(
+            "app",
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'app'"
+        ),
+        "ours"
+    );
+    assert_eq!(
+        capture(&server, "app").content("app/database"),
+        old.content("app/database")
+    );
 }

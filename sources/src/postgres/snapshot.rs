@@ -1,0 +1,94 @@
+//! One database at one instant: a session that holds the snapshot, and a lock on every table.
+
+use keepstone_engine::path::RepoPath;
+use keepstone_engine::source::SourceError;
+
+use super::catalog::{self, Contents};
+use super::client::Session;
+use super::error::PgError;
+use super::rows::PLAIN_SCANS;
+use super::settings::PostgresSettings;
+use super::wire::Stop;
+
+/// How often a database is opened anew because a table vanished between listing and locking.
+const OPEN_ATTEMPTS: usize = 5;
+/// Tables that are locked in one statement.
+const LOCKS_AT_ONCE: usize = 100;
+
+/// One database at its instant.
+pub(crate) struct OpenedDatabase {
+    /// Name.
+    pub(crate) name: String,
+    /// The session that holds the snapshot and the locks.
+    pub(crate) session: Session,
+    /// Name under which other sessions join the snapshot.
+    pub(crate) snapshot: String,
+    /// What is there.
+    pub(crate) contents: Contents,
+}
+
+impl OpenedDatabase {
+    /// Takes the snapshot and the locks.
+    pub(crate) fn open(
+        settings: &PostgresSettings,
+        name: String,
+        stop: &Stop,
+    ) -> Result<Self, SourceError> {
+        let act = format!("cannot open database {name} at {}", settings.server());
+        let mut session = Session::connect(settings, &name, stop.clone())?;
+        for _ in 1..OPEN_ATTEMPTS {
+            match Self::pin(&mut session) {
+                // A table was dropped between listing and locking: look again.
+                Err(error) if error.code() == "42P01" || error.code() == "3F000" => {
+                    session
+                        .execute("ROLLBACK")
+                        .map_err(|error| error.during(act.as_str()))?;
+                }
+                pinned => return Self::with(name, session, pinned, act),
+            }
+        }
+        let pinned = Self::pin(&mut session);
+        Self::with(name, session, pinned, act)
+    }
+
+    fn with(
+        name: String,
+        session: Session,
+        pinned: Result<(String, Contents), PgError>,
+        act: String,
+    ) -> Result<Self, SourceError> {
+        let (snapshot, mut contents) = pinned.map_err(|error| error.during(act))?;
+        let mut paths = contents
+            .tables
+            .drain(..)
+            .map(|table| Ok((table.path(&name)?, table)))
+            .collect::<Result<Vec<(RepoPath, _)>, SourceError>>()?;
+        paths.sort_by(|a, b| a.0.cmp(&b.0));
+        contents.tables = paths.into_iter().map(|(_, table)| table).collect();
+        Ok(Self {
+            name,
+            session,
+            snapshot,
+            contents,
+        })
+    }
+
+    fn pin(session: &mut Session) -> Result<(String, Contents), PgError> {
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        let rows = session.query("SELECT pg_export_snapshot()")?;
+        let snapshot = rows.first().map(|row| row.text(0)).unwrap_or_default();
+        session.execute(PLAIN_SCANS)?;
+        let contents = catalog::contents(session)?;
+        for tables in contents.tables.chunks(LOCKS_AT_ONCE) {
+            let names: Vec<_> = tables
+                .iter()
+                .map(|table| format!("ONLY {}", table.sql()))
+                .collect();
+            session.execute(&format!(
+                "LOCK TABLE {} IN ACCESS SHARE MODE",
+                names.join(", ")
+            ))?;
+        }
+        Ok((snapshot, contents))
+    }
+}
