@@ -14,6 +14,7 @@ use std::ops::Range;
 use super::Step;
 use super::anchors::WINDOW_BYTES_MAX;
 use super::fill;
+use super::grams::{SHORT, WIDE};
 use super::search::Search;
 use super::walk::{Match, Walk};
 
@@ -37,8 +38,8 @@ impl Default for AlignOptions {
 
 /// Tells new bytes as copies out of a parent stream and literals. One per stream.
 ///
-/// Memory is bounded: a table of 32 KiB, and one over the parent's window that is made when something
-/// has moved far and holds 8 bytes for each 128 of the window, at most 4 MiB.
+/// Memory is bounded: a table of 32 KiB, and one over the parent's window that is made when it is first
+/// asked, of 10 to 20 bytes for each 128 of the window: 2.5 MiB for 32 MiB, never above 5 MiB.
 #[derive(Debug)]
 pub struct Aligner {
     options: AlignOptions,
@@ -48,6 +49,11 @@ pub struct Aligner {
 impl Aligner {
     /// Starts a stream: empty tables, a fresh budget.
     pub fn new(options: AlignOptions) -> Self {
+        // Shorter ones are not found.
+        let options = AlignOptions {
+            strong_bytes_min: options.strong_bytes_min.max(WIDE),
+            short_bytes_min: options.short_bytes_min.max(SHORT),
+        };
         Self {
             options,
             search: Search::new(options),
@@ -104,6 +110,11 @@ impl Aligner {
         }
         run.literal_to(new.len());
         run.stands
+    }
+
+    /// About how many grams have been hashed and looked up: what searching has cost so far.
+    pub fn work_units(&self) -> u64 {
+        self.search.budget.spent()
     }
 
     /// Tells the gap before a match: strong matches from anywhere, and short ones in order between them.

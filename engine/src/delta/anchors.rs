@@ -134,3 +134,53 @@ fn wanted(parent: &[u8], parent_at: u64) -> Range<u64> {
 fn count(numbers: &Range<u64>) -> usize {
     (numbers.end.saturating_sub(numbers.start)) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_le_bytes()[6]
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn anchors_are_found_in_a_window_that_slides_and_jumps() {
+        let stream = noise(100_000);
+        let mut anchors = Anchors::default();
+        for start in [0, 10_000, 10_001, 60_000, 5000] {
+            let window = &stream[start..start + 40_000];
+            anchors.cover(window, start as u64);
+            assert_eq!(anchors.missing(window, start as u64), 0);
+            let places = wanted(window, start as u64).map(|number| number as usize * STRIDE);
+            let found = |at: &usize| {
+                let grams = &stream[*at..*at + WIDE];
+                anchors.first_in(grams, start as u64) == Some((0, *at - start))
+            };
+            // A few have lost their slot to another.
+            let (all, found) = (places.clone().count(), places.filter(found).count());
+            assert!(all >= 311 && found * 4 > all * 3, "{found} of {all} from {start}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_slides_costs_what_is_new_in_it() {
+        let stream = noise(100_000);
+        let mut anchors = Anchors::default();
+        anchors.cover(&stream[..64_000], 0);
+        assert_eq!(anchors.missing(&stream[12_800..76_800], 12_800), 100);
+        assert_eq!(anchors.missing(&stream[12_800..64_000], 12_800), 0);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut anchors = Anchors::default();
+        anchors.cover(&vec![0; WINDOW_BYTES_MAX], 77);
+        let bytes = anchors.tags.capacity() + 4 * anchors.numbers.capacity();
+        assert!(bytes <= 5 << 20, "{bytes} bytes");
+    }
+}

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::anchors::{Anchors, STRIDE};
 use super::best::Best;
+use super::budget::comparing;
 use super::grams::WIDE;
 use super::walk::Walk;
 
@@ -34,7 +35,7 @@ pub(super) fn search(
         let grams_end = walk.new.len().min(block_end + WIDE - 1);
         if let Some((place, from)) = anchors.first_in(&walk.new[at..grams_end], parent_at) {
             let found = walk.extend(at + place, from);
-            work += place + 8 + found.len / 32;
+            work += place + comparing(found.len);
             at = found.end().max(at + place + 1);
             best.offer(walk, found);
         } else {

@@ -58,14 +58,18 @@ fn words<const LEN: usize, const COUNT: usize>(gram: &[u8; LEN]) -> [u64; COUNT]
 /// Which gram of a small stretch has this hash. The last one put in wins its slot.
 #[derive(Debug)]
 pub(super) struct GramTable {
-    slots: Box<[u32]>,
+    slots: Box<[u32; 1 << TABLE_BITS_MAX]>,
     shift: u32,
 }
 
 impl GramTable {
+    #[expect(
+        clippy::large_stack_arrays,
+        reason = "32 KiB, on their way to the heap"
+    )]
     pub(super) fn new() -> Self {
         Self {
-            slots: vec![0; 1 << TABLE_BITS_MAX].into_boxed_slice(),
+            slots: Box::new([0; 1 << TABLE_BITS_MAX]),
             shift: 64 - TABLE_BITS_MAX,
         }
     }

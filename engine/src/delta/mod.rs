@@ -19,6 +19,8 @@ mod search;
 mod walk;
 
 #[cfg(test)]
+mod shapes;
+#[cfg(test)]
 mod tests;
 
 pub use align::{AlignOptions, Aligner};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::best::Best;
+use super::budget::comparing;
 use super::grams::{GramTable, SHORT, hash_short, is_run};
 use super::walk::Walk;
 
@@ -44,7 +45,7 @@ pub(super) fn search(
         at += match table.look_up(hash_short(gram)) {
             Some(number) => {
                 let found = walk.extend(at, area.start + number * reach.stride);
-                work += 8 + found.len / 32;
+                work += comparing(found.len);
                 best.offer(walk, found);
                 found.end().saturating_sub(at).max(1)
             }

@@ -10,7 +10,7 @@ use super::anchors::Anchors;
 use super::best::Best;
 use super::budget::Budget;
 use super::far;
-use super::grams::GramTable;
+use super::grams::{GramTable, WIDE};
 use super::line;
 use super::near::{self, Reach};
 use super::walk::{Match, Walk};
@@ -18,7 +18,7 @@ use super::walk::{Match, Walk};
 /// How far the run is searched on for something better than a strong match that is not long.
 const PATIENCE: usize = 1024;
 
-/// Around the walk, closer and closer to its end: changed fields, a row, a few long rows more or less.
+/// Around the walk, wider and looser each time: a changed field, a row, a few long rows more or less.
 const REACHES: [Reach; 3] = [
     Reach {
         ahead: 1 << 8,
@@ -85,6 +85,9 @@ impl Search {
 
     /// The next match after the walk, or none in the rest of the run.
     pub(super) fn next(&mut self, walk: &Walk<'_>, parent_at: u64) -> Option<Match> {
+        if walk.parent.len() < WIDE {
+            return None;
+        }
         let is_trusting = self.trusted > 0;
         let mut best = Best::new(self.strong_min, if is_trusting { 0 } else { PATIENCE });
         if self.is_astray {
@@ -102,8 +105,8 @@ impl Search {
             }
         }
         self.is_astray = false;
-        let is_taken = best.is_strong() || is_trusting && best.found().is_some();
-        if !is_taken {
+        let is_enough = best.is_strong() || is_trusting && best.found().is_some();
+        if !is_enough {
             let end = if best.found().is_some() {
                 walk.at + WEAK_REACH
             } else {
