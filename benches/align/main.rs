@@ -16,7 +16,8 @@ use keepstone_benches::report::table;
 use keepstone_engine::delta::{AlignOptions, Aligner, Step};
 use keepstone_engine::limits::{BATCH_BYTES, PARENT_WINDOW_BYTES};
 
-const USAGE: &str = "usage: align shapes [--megabytes N] [--only WORD] | align files --old A --new B";
+const USAGE: &str =
+    "usage: align shapes [--megabytes N] [--only WORD] | align files --old A --new B";
 const SEGMENT_BYTES: usize = 1 << 20;
 const STEP_BYTES: f64 = 2.25;
 const RUNS: usize = 5;
@@ -29,7 +30,9 @@ fn main() -> Result<()> {
             let only = args.get("only", String::new())?;
             args.finish()?;
             for make in [pairs::hour as fn(usize) -> Vec<Pair>, pairs::hard] {
-                let pairs = make(megabytes).into_iter().filter(|pair| pair.name.contains(&only));
+                let pairs = make(megabytes)
+                    .into_iter()
+                    .filter(|pair| pair.name.contains(&only));
                 println!("{}", measure(pairs.collect())?);
             }
             Ok(())
@@ -38,7 +41,11 @@ fn main() -> Result<()> {
             let (old, new) = (args.path("old", ""), args.path("new", ""));
             args.finish()?;
             let read = |path: &Path| fs::read(path).act(format!("read {}", path.display()));
-            let pair = Pair { name: "files", old: read(&old)?, new: read(&new)? };
+            let pair = Pair {
+                name: "files",
+                old: read(&old)?,
+                new: read(&new)?,
+            };
             println!("{}", measure(vec![pair])?);
             Ok(())
         }
@@ -79,8 +86,17 @@ fn measure(pairs: Vec<Pair>) -> Result<String> {
     sum[6] = format!("{:.1}", diff_sum / 1e3);
     sum[7] = format!("{:.3}", total_sum / diff_sum);
     rows.push(sum);
-    let head =
-        ["shape", "MB", "literal KB", "zstd 9", "steps", "total KB", "xdelta3", "ratio", "MB/s"];
+    let head = [
+        "shape",
+        "MB",
+        "literal KB",
+        "zstd 9",
+        "steps",
+        "total KB",
+        "xdelta3",
+        "ratio",
+        "MB/s",
+    ];
     Ok(table(&head, &rows))
 }
 
@@ -93,7 +109,9 @@ fn align(pair: &Pair) -> (Vec<Step>, Duration) {
         let (mut steps, mut from) = (Vec::new(), 0);
         for (number, run) in pair.new.chunks(BATCH_BYTES).enumerate() {
             let last = pair.old.len().saturating_sub(PARENT_WINDOW_BYTES);
-            let start = (from as usize).saturating_sub(PARENT_WINDOW_BYTES / 4).min(last);
+            let start = (from as usize)
+                .saturating_sub(PARENT_WINDOW_BYTES / 4)
+                .min(last);
             let end = pair.old.len().min(start + PARENT_WINDOW_BYTES);
             let (at, window) = ((number * BATCH_BYTES) as u64, &pair.old[start..end]);
             from = aligner.align(run, at, window, start as u64, from, &mut steps);
@@ -124,7 +142,10 @@ fn literals(steps: &[Step], pair: &Pair) -> Result<Vec<u8>> {
     if made == pair.new {
         Ok(literals)
     } else {
-        Err(BenchError::new(format!("the steps do not make {}", pair.name)))
+        Err(BenchError::new(format!(
+            "the steps do not make {}",
+            pair.name
+        )))
     }
 }
 
@@ -137,8 +158,14 @@ fn xdelta3(pair: &Pair, folder: &Path) -> Result<u64> {
     write(&old, &pair.old)?;
     write(&new, &pair.new)?;
     let mut command = Command::new("xdelta3");
-    command.args(["-9", "-e", "-f", "-B", "67108864", "-s"]).args([&old, &new, &out]);
-    if !command.status().act("run xdelta3 (apt install xdelta3)")?.success() {
+    command
+        .args(["-9", "-e", "-f", "-B", "67108864", "-s"])
+        .args([&old, &new, &out]);
+    if !command
+        .status()
+        .act("run xdelta3 (apt install xdelta3)")?
+        .success()
+    {
         return Err(BenchError::new("xdelta3 failed"));
     }
     Ok(fs::metadata(&out).act("look at the difference")?.len())

@@ -26,11 +26,6 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
         "one lookup from a chunk to its bytes, each step named",
     ),
     (
-        "benches/src/hours.rs",
-        600,
-        "five kinds of data, each a generator beside its changes",
-    ),
-    (
         "tests/it/sqlite/capture.rs",
         600,
         "one table of situations of a live database",

@@ -142,7 +142,9 @@ mod tests {
     fn noise(len: usize) -> Vec<u8> {
         let mut state = 1u64;
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             state.to_le_bytes()[6]
         };
         (0..len).map(|_| next()).collect()
@@ -163,7 +165,10 @@ mod tests {
             };
             // A few have lost their slot to another.
             let (all, found) = (places.clone().count(), places.filter(found).count());
-            assert!(all >= 311 && found * 4 > all * 3, "{found} of {all} from {start}");
+            assert!(
+                all >= 311 && found * 4 > all * 3,
+                "{found} of {all} from {start}"
+            );
         }
     }
 

@@ -70,7 +70,10 @@ fn align(old: &[u8], new: &[u8]) -> Outcome {
     let mut aligner = Aligner::new(AlignOptions::default());
     let (mut from, mut literal_bytes, mut step_count) = (0, 0, 0);
     for (number, run) in new.chunks(RUN).enumerate() {
-        let start = usize::try_from(from).unwrap().saturating_sub(WINDOW / 4).min(old.len());
+        let start = usize::try_from(from)
+            .unwrap()
+            .saturating_sub(WINDOW / 4)
+            .min(old.len());
         let window = &old[start..old.len().min(start + WINDOW)];
         let (new_at, parent_at) = ((number * RUN) as u64, start as u64);
         let mut steps = Vec::new();

@@ -3,11 +3,6 @@
 //! Invariant: a `Running` that goes away takes its whole process group along, unless the child had ended by itself.
 //! Everything happens on the caller's thread: one `poll` waits for the pipes and for the end of the child, and
 //! comes up for air every tenth of a second to look at the clock and at ^C.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "what a child inherits is chosen from the environment here"
-)]
-
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};

@@ -1,11 +1,6 @@
 //! The client: sends commands and says what went wrong in the words of the seam.
 //!
 //! Only this file and `replica` speak to a server. Every wait is bounded by the time-outs of the settings.
-#![expect(
-    clippy::match_same_arms,
-    reason = "each answer of the server is a case of its own"
-)]
-
 use std::time::Duration;
 
 use keepstone_engine::source::{SourceError, SourceErrorKind};

@@ -1,9 +1,4 @@
 //! Collects canonical records, from a dump or key by key, and sorts them by database and key.
-#![expect(
-    clippy::type_complexity,
-    reason = "takers of pieces are closures over a sink; a name for each shape would hide more than it says"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 

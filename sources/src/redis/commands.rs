@@ -1,9 +1,4 @@
 //! Commands that make a key: what an export writes, and what a restore sends where a value is too large for one dump.
-#![expect(
-    clippy::type_complexity,
-    reason = "takers of pieces are closures over a sink; a name for each shape would hide more than it says"
-)]
-
 use super::record::{Consumer, Group, Record, Stream, StreamDetail, StreamId, Strings, Value};
 
 /// Most strings of one command.

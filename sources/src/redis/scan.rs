@@ -3,7 +3,6 @@
 //! Each key is whole, but different keys show different instants; a key may come twice. Windows are sized by what the
 //! last ones weighed, so that few large answers are in memory at a time.
 
-use super::client::Value;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::{Client, Refusal, Value, elements_of, integer_of, text_of, unexpected};

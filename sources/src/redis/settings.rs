@@ -1,9 +1,4 @@
 //! Settings: where the server is, as whom to speak to it, what to capture, how long to wait.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the folder of the spool is a setting; this is only where it begins"
-)]
-
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,9 +1,4 @@
 //! Staging: fills spare databases with the selected records, watched so that no live key is ever pushed out.
-#![expect(
-    clippy::type_complexity,
-    reason = "takers of pieces are closures over a sink; a name for each shape would hide more than it says"
-)]
-
 use keepstone_engine::source::{Items, SourceError, SourceErrorKind};
 
 use super::capture::{cancelled, database_path};

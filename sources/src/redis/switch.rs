@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::Value;
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 
 use super::client::{Client, Value, elements_of, integer_of, unexpected};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::client::Value;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::{Answer, Client, Refusal, Value, text_of, unexpected};

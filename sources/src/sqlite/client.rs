@@ -1,9 +1,4 @@
 //! SQLite itself: the only file that calls the library.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a lock of another process can only be waited for by looking again"
-)]
-
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;

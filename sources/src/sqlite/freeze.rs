@@ -1,9 +1,4 @@
 //! Freezing a database that others use, through SQLite and its locks.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a lock of another process can only be waited for by looking again"
-)]
-
 use std::fs::File;
 use std::io;
 use std::path::Path;

@@ -17,11 +17,6 @@
 //! a rename they hold nothing (SQLite brought the file to rest, and an exclusive lock keeps it there) and are removed,
 //! and only after the folder is synced does the rename follow. What cannot be brought to rest, because SQLite takes the file
 //! for damaged, or because there is no file, has its side files moved to the name of O, and back again.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a lock of another process can only be waited for by looking again"
-)]
-
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
