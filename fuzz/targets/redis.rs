@@ -108,14 +108,14 @@ fn with_footer(body: &[u8]) -> Vec<u8> {
 /// Values in the compact encodings that this project reads and never writes: the type, then the value.
 fn bodies() -> Vec<Vec<u8>> {
     let listpack = b"\x11\0\0\0\x04\0\x81a\x02\x01\x01\x81b\x02\x02\x01\xff";
-    let ziplist = b"\x11\0\0\0\x0e\0\0\0\x02\0\x00\x01a\x03\xf2\xff\x00";
+    let ziplist = b"\x10\0\0\0\x0d\0\0\0\x02\0\x00\x01a\x03\xf2\xff";
     let string = |bytes: &[u8]| {
         let mut out = vec![u8::try_from(bytes.len()).expect("a short string")];
         out.extend_from_slice(bytes);
         out
     };
     let mut bodies = vec![
-        b"\x00\xc3\x09\x14\x02abc\xe0\x08\x02\x00d\x00e".to_vec(),
+        b"\x00\xc3\x0b\x16\x02abc\xe0\x08\x02\x00d\x00e".to_vec(),
         [
             b"\x0b".as_slice(),
             &string(b"\x02\0\0\0\x02\0\0\0\xff\xff\x07\0"),
@@ -128,7 +128,7 @@ fn bodies() -> Vec<Vec<u8>> {
         bodies.push([&[kind], string(listpack).as_slice()].concat());
     }
     for kind in [10_u8, 12, 13] {
-        bodies.push([&[kind], string(&ziplist[..17]).as_slice()].concat());
+        bodies.push([&[kind], string(ziplist).as_slice()].concat());
     }
     bodies.push([b"\x12\x01\x02".as_slice(), &string(listpack)].concat());
     bodies

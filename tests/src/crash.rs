@@ -131,6 +131,14 @@ impl Backend for CrashBackend {
     fn must_be_probed(&self) -> bool {
         self.memory.must_be_probed()
     }
+
+    fn is_at_hand(&self, key: &ObjectKey) -> bool {
+        self.memory.is_at_hand(key)
+    }
+
+    fn drop_copy(&self, key: &ObjectKey) -> bool {
+        self.memory.drop_copy(key)
+    }
 }
 
 #[cfg(test)]

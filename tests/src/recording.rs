@@ -145,4 +145,12 @@ impl Backend for RecordingBackend {
     fn must_be_probed(&self) -> bool {
         self.inner.must_be_probed()
     }
+
+    fn is_at_hand(&self, key: &ObjectKey) -> bool {
+        self.inner.is_at_hand(key)
+    }
+
+    fn drop_copy(&self, key: &ObjectKey) -> bool {
+        self.inner.drop_copy(key)
+    }
 }

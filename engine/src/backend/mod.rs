@@ -48,6 +48,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// True for a folder of this machine: reads are cheap and no cache is wanted.
     fn is_local(&self) -> bool;
 
+    /// Whether an object can be read without going far.
+    fn is_at_hand(&self, _key: &ObjectKey) -> bool {
+        self.is_local()
+    }
+
+    /// Drops a copy of an object that turned out to be damaged; true if there was one, so that reading again may help.
+    fn drop_copy(&self, _key: &ObjectKey) -> bool {
+        false
+    }
+
     /// True if the refusal of an existing name is a promise of somebody else's, to be shown by a probe at `init`.
     fn must_be_probed(&self) -> bool;
 }

@@ -114,17 +114,20 @@ impl<'a> SourceSink<'a> {
             return Ok(None);
         };
         let store = &self.builders.ground().store;
-        let chunks = store.chunks(content)?;
-        for (id, _) in &chunks {
-            if !store.is_present(*id)? {
+        let all = store.chunks(content)?;
+        let mut chunks = Vec::with_capacity(all.len());
+        for (id, len) in all {
+            if !store.is_present(id)? {
                 return Ok(None);
             }
+            // What the cache lacks is as if it had not been there: it is not worth fetching.
+            if self.bases == Bases::AtHand && !store.is_at_hand(id, len)? {
+                self.counts.cold_cache = true;
+            } else {
+                chunks.push((id, len));
+            }
         }
-        if self.bases == Bases::AtHand && !store.is_at_hand(&chunks)? {
-            self.counts.cold_cache = true;
-            return Ok(None);
-        }
-        Ok(Some(ParentStream::new(chunks)))
+        Ok((!chunks.is_empty()).then(|| ParentStream::new(chunks)))
     }
 
     fn sibling_of(&mut self, path: &RepoPath) -> Result<Option<Entry>> {

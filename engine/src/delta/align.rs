@@ -93,7 +93,7 @@ impl Aligner {
         };
         self.search.budget.earn_for_run(new.len());
         let alike = run.walk.alike();
-        if alike >= self.options.short_bytes_min || alike == new.len() {
+        if alike > 0 && (alike >= self.options.short_bytes_min || alike == new.len()) {
             self.search.budget.earn_for_match(alike);
             run.copy(Match {
                 at: 0,

@@ -38,6 +38,18 @@ impl Repo {
         })
     }
 
+    /// Reads and opens an object; a copy in the cache that does not open is dropped and the store is asked.
+    pub(crate) fn past_copies<T>(
+        &self,
+        key: &ObjectKey,
+        read: impl Fn() -> Result<T>,
+    ) -> Result<T> {
+        match read() {
+            Err(Error::Corrupt { .. }) if self.backend.drop_copy(key) => read(),
+            other => other,
+        }
+    }
+
     /// Seals the bytes of a small record.
     pub(crate) fn seal_small<T: SmallRecord>(&self, key: &ObjectKey, record: &T) -> Vec<u8> {
         seal_record(
@@ -83,16 +95,17 @@ impl Repo {
 
     /// Reads how a session ended; none while it is open.
     pub fn end(&self, session: SessionId) -> Result<Option<End>> {
-        let key = ObjectKey::end(session);
-        match self.get(&key) {
-            Ok(bytes) => self.decode_end(&key, &bytes).map(Some),
+        match self.read_end(&ObjectKey::end(session)) {
             Err(Error::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
+            end => end.map(Some),
         }
     }
 
-    fn decode_end(&self, key: &ObjectKey, bytes: &[u8]) -> Result<End> {
-        end_format::decode(&self.open_small(key, bytes)?).map_err(Error::corrupt(key))
+    fn read_end(&self, key: &ObjectKey) -> Result<End> {
+        self.past_copies(key, || {
+            let bytes = self.get(key)?;
+            end_format::decode(&self.open_small(key, &bytes)?).map_err(Error::corrupt(key))
+        })
     }
 
     /// Puts how a session ended, if nothing is there yet. Answers whether these bytes are what stands there now.
@@ -205,13 +218,9 @@ impl Repo {
             if forgotten.contains(&id) != forgotten_ones {
                 continue;
             }
-            let bytes = match self.get(&stat.key) {
-                Ok(bytes) => bytes,
+            let end = match self.read_end(&stat.key) {
                 // Settled between the list and the read.
                 Err(Error::Missing { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let end = match self.decode_end(&stat.key, &bytes) {
                 Err(Error::Corrupt { .. }) if skip_damaged => continue,
                 end => end?,
             };

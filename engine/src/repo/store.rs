@@ -112,9 +112,22 @@ impl Store {
         Ok(self.usable_record(&self.state(), id, 0)?.is_some())
     }
 
-    /// Whether chunks can be read without going far: a folder of this machine, or all of it in the cache.
-    pub fn is_at_hand(&self, _chunks: &[(ChunkId, u32)]) -> Result<bool> {
-        Ok(self.repo.backend().is_local())
+    /// Whether a chunk can be read without going far: from a folder of this machine, or wholly from the cache.
+    pub fn is_at_hand(&self, id: ChunkId, len: u32) -> Result<bool> {
+        let backend = self.repo.backend();
+        if backend.is_local() {
+            return Ok(true);
+        }
+        let mut spans = Vec::new();
+        self.resolve(id, 0, len, &mut spans)?;
+        let state = self.state();
+        Ok(spans.iter().all(|span| {
+            let mut places = state.index.segment(span.segment);
+            places.any(|place| {
+                let pack = state.index.pack(place.pack);
+                pack.is_some_and(|pack| backend.is_at_hand(&ObjectKey::pack(pack.name)))
+            })
+        }))
     }
 
     /// Depth of a chunk's record.
@@ -290,12 +303,14 @@ impl Store {
         let pack = pack.ok_or_else(|| Error::Missing {
             object: "a pack of the index".into(),
         })?;
-        let stored = read_stored_box(&self.repo, pack.name, place)?;
         let key = ObjectKey::pack(pack.name);
         let session = self.session_key(state, place.header.session)?;
         let object = || format!("box {} of {key}", place.header.counter);
-        open_box(&session, self.repo.id(), &place.header, stored)
-            .map_err(|error| Error::corrupt(object())(error))
+        self.repo.past_copies(&key, || {
+            let stored = read_stored_box(&self.repo, pack.name, place)?;
+            open_box(&session, self.repo.id(), &place.header, stored)
+                .map_err(|error| Error::corrupt(object())(error))
+        })
     }
 
     fn session_key(&self, state: &State, session: SessionId) -> Result<Arc<SessionKey>> {
@@ -535,17 +550,17 @@ fn push_span(out: &mut Vec<Span>, span: Span) {
 fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
     let mut builder = IndexBuilder::default();
     for stat in repo.list(ObjectKind::Index)? {
-        let bytes = match repo.get(&stat.key) {
-            Ok(bytes) => bytes,
-            // Merged away between the list and the read: what it said stands elsewhere or is asked for by a reload.
-            Err(Error::Missing { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        match index::format::open(repo.root(), repo.id(), &bytes) {
+        let opened = repo.past_copies(&stat.key, || {
+            let bytes = repo.get(&stat.key)?;
+            index::format::open(repo.root(), repo.id(), &bytes).map_err(Error::corrupt(stat.key))
+        });
+        match opened {
             Ok(packs) => packs.iter().for_each(|pack| builder.add(pack)),
+            // Merged away between the list and the read: what it said stands elsewhere or is asked for by a reload.
+            Err(Error::Missing { .. }) => {}
             // A damaged hint is no hint: the packs say the same of themselves.
-            Err(error) if footers => tracing::warn!("{} is damaged: {error}", stat.key),
-            Err(error) => return Err(Error::corrupt(stat.key)(error)),
+            Err(error @ Error::Corrupt { .. }) if footers => tracing::warn!("{error}"),
+            Err(error) => return Err(error),
         }
     }
     let exists = match usable {

@@ -13,7 +13,8 @@ use keepstone_testkit::servers::postgres::PostgresServer;
 
 /// Comments on databases and roles, but for those that every server has.
 const COMMENTS: &str = "SELECT string_agg(description, ',') FROM pg_shdescription
-    WHERE description NOT LIKE '%template%' AND description NOT LIKE 'default administrative%'";
+    WHERE description NOT LIKE '%template%' AND description <> 'unmodifiable empty database'
+    AND description NOT LIKE 'default administrative%'";
 
 /// Makes a database that holds a bit of everything.
 fn fill(server: &PostgresServer, database: &str) {

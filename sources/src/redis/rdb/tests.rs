@@ -4,7 +4,7 @@ use super::*;
 use crate::redis::record::{Record, Strings, Value};
 
 const LISTPACK: &[u8] = b"\x11\0\0\0\x04\0\x81a\x02\x01\x01\x81b\x02\x02\x01\xff";
-const ZIPLIST: &[u8] = b"\x14\0\0\0\x11\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff";
+const ZIPLIST: &[u8] = b"\x15\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff";
 
 /// A string in a dump.
 fn string(bytes: &[u8]) -> Vec<u8> {
