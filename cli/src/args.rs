@@ -69,6 +69,9 @@ pub(crate) struct GlobalArgs {
     /// Folder of what this machine remembers of its repositories [env: KEEPSTONE_STATE_DIR]
     #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Take a repository as it is now, although it is not the one that was last seen there, or lost snapshots
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) accept_change: bool,
     /// Say only what is wrong [env: KEEPSTONE_QUIET]
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

@@ -200,7 +200,7 @@ fn engine_advice(error: &EngineError) -> Option<String> {
             "Run keepstone check --read-data: it names what is damaged and which snapshots stand on it."
         }
         EngineError::RolledBack { .. } => {
-            "If you replaced the repository yourself, remove the remembered file; it is made anew."
+            "If you know why, say --accept-change once. If not, somebody else changed the store: look at it before you rely on it."
         }
         EngineError::Occupied { .. } => {
             "Use another --repo; an existing repository is never made anew."

@@ -1,6 +1,7 @@
 //! The command line of Keepstone.
 
 mod args;
+mod cache;
 mod cancel;
 mod cmd;
 mod config;
@@ -10,6 +11,7 @@ mod error;
 mod exit;
 mod keep;
 mod password;
+mod pin;
 mod place_in;
 mod reference;
 mod report;

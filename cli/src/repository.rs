@@ -15,6 +15,7 @@ use keepstone_engine::session::SessionRecord;
 use keepstone_engine::snapshot::select::{Filter, Listed, Wanted, select};
 
 use crate::args::FilterArgs;
+use crate::cache::CacheUse;
 use crate::context::{Context, UnlockWith};
 use crate::error::CliError;
 use crate::reference::SnapshotRef;
@@ -71,7 +72,9 @@ impl Context {
             self.probe(backend.as_ref())?;
         }
         let info = self.slot_info(label);
-        Ok(repo::init(backend, InitOptions { secret, kdf, info })?)
+        let repo = repo::init(backend, InitOptions { secret, kdf, info })?;
+        self.pin_anew(&repo)?;
+        Ok(repo)
     }
 
     fn occupied(address: &RepositoryAddress, what: &str) -> CliError {
@@ -124,10 +127,16 @@ impl Context {
 
     /// Opens the repository with what the settings say.
     pub(crate) fn open_repo(&self) -> Result<Repo, CliError> {
+        self.open_repo_with(CacheUse::Kept)
+    }
+
+    /// Opens the repository, with what the verb wants of the cache.
+    pub(crate) fn open_repo_with(&self, cache: CacheUse) -> Result<Repo, CliError> {
         let backend = self.open_backend()?;
         // Before the password is asked for: there may be nothing to open.
-        repo::config_of(backend.as_ref())?;
+        let config = repo::config_of(backend.as_ref())?;
         let (secret, _) = self.unlock()?.into_parts();
+        let backend = self.cached(backend, config.id, cache)?;
         let repo = repo::open(backend, &secret)?;
         self.check_pin(&repo)?;
         Ok(repo)
@@ -169,32 +178,6 @@ impl Context {
         self.state()?
             .folder("repositories")?
             .folder(&repo.id().to_string())
-    }
-
-    /// Refuses a repository whose key has changed since it was last used from here.
-    fn check_pin(&self, repo: &Repo) -> Result<(), CliError> {
-        let Ok(folder) = self.repo_state(repo) else {
-            return Ok(());
-        };
-        let path = folder.path().join("key");
-        let fingerprint = repo.root().fingerprint();
-        match std::fs::read_to_string(&path) {
-            Ok(known) if known.trim() == fingerprint => Ok(()),
-            Ok(_) => Err(Error::RolledBack {
-                what: format!(
-                    "the key of the repository is not the one that {} remembers",
-                    path.display()
-                ),
-            }
-            .into()),
-            Err(_) => folder
-                .replace("key", format!("{fingerprint}\n").as_bytes())
-                .map_err(|source| CliError::File {
-                    act: "write",
-                    path,
-                    source,
-                }),
-        }
     }
 
     /// Who writes: for the session record.

@@ -20,13 +20,11 @@ pub(crate) struct Settings {
     /// How to open it; none: ask.
     pub(crate) unlock: Option<Unlock>,
     /// Where the cache is kept; none: nowhere.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "read by the cache of remote repositories")
-    )]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Where the state is kept.
     pub(crate) state_dir: PathBuf,
+    /// Whether a repository that changed since it was last seen is taken as it is now.
+    pub(crate) accept_change: bool,
     /// Host label that was set; none: the name of the machine.
     pub(crate) host: Option<String>,
     /// The file.
@@ -133,6 +131,7 @@ impl Settings {
             unlock: unlock(global, environment, &config, &mut notes)?,
             cache_dir,
             state_dir: state_dir(global, environment, &config)?,
+            accept_change: global.accept_change,
             host,
             config,
             notes,

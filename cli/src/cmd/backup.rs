@@ -10,6 +10,7 @@ use keepstone_engine::backup::{BackupOptions, Bases, SourceRun, backup};
 use keepstone_engine::source::Source;
 use keepstone_sources::command::{CommandLine, CommandSettings, CommandSource};
 
+use crate::cache::CacheUse;
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
@@ -164,8 +165,13 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
         let shown = context.clock.show_with_offset(time.time_ns);
         context.ui.status(&format!("the snapshot is dated {shown}"));
     }
-    let repo = context.open_repo()?;
-    let parents = repo.snapshots()?;
+    let cache = if args.fetch_bases {
+        CacheUse::Warmed
+    } else {
+        CacheUse::Kept
+    };
+    let repo = context.open_repo_with(cache)?;
+    let parents = context.snapshots(&repo)?;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
     let options = options(args, &request, &state, context)?;
     let (names, sources) = open_sources(args, &request, context)?;
@@ -182,8 +188,9 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
     let done = backup(&repo, &runs, &options, &clock, &progress, &cancel());
     drop(progress);
     let report = done?;
-    if report.id.is_some() {
+    if let Some(id) = report.id {
         state.remember(&report.history)?;
+        context.remember_snapshot(id, &report.snapshot)?;
     }
     tell_backup(&report, &parents, args.dry_run, context)?;
     let failed = report.snapshot.is_partial();

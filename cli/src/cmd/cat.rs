@@ -65,7 +65,7 @@ pub(crate) fn run(args: &CatArgs, context: &Context) -> Result<ExitCode, CliErro
     let json = match args.kind {
         ObjectKind::Config => pretty(repo.config()),
         ObjectKind::Snapshot => {
-            let all = repo.snapshots()?;
+            let all = context.snapshots(&repo)?;
             let wanted = keepstone_engine::snapshot::select::Wanted::Prefix(prefix.into());
             let found =
                 keepstone_engine::snapshot::select::select(&all, &wanted, &Filter::default())?;

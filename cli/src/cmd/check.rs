@@ -8,6 +8,7 @@ use crate::size::Size;
 use keepstone_engine::check::{CheckReport, Consequence, Level, Subset as EngineSubset, check};
 use serde::Serialize;
 
+use crate::cache::CacheUse;
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
@@ -99,7 +100,7 @@ struct Checked {
 
 /// Verifies.
 pub(crate) fn run(args: &CheckArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let repo = context.open_repo()?;
+    let repo = context.open_repo_with(CacheUse::Bypassed)?;
     let seed = context.clock.now_ns().cast_unsigned();
     let level = match args.read_data_subset {
         _ if args.read_data => Level::Data,

@@ -76,7 +76,7 @@ struct Comparing<'a> {
 /// Compares two snapshots.
 pub(crate) fn run(args: &DiffArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let filter = FilterArgs {
         source: args.source.clone(),
         ..FilterArgs::default()

@@ -52,7 +52,7 @@ pub(crate) struct DumpArgs {
 /// Writes one file, stream or exported source.
 pub(crate) fn run(args: &DumpArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
     let address = args.snapshot.address.iter().chain(&args.path);
     let found = places(&listed.snapshot, address, &args.filter)?;

@@ -56,7 +56,7 @@ struct Match {
 pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliError> {
     let patterns = patterns(args)?;
     let repo = context.open_repo()?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let chosen: Vec<_> = if args.snapshot.is_empty() {
         let filter = filter_of(&args.filter);
         all.iter()

@@ -88,7 +88,7 @@ pub(crate) enum ForgetRequest {
 pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliError> {
     let request = request(args, context)?;
     let repo = context.open_repo()?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let decisions = decide_all(&request, args, &all, context)?;
     show(&decisions, &all, context)?;
     let ids: Vec<_> = decisions
@@ -121,7 +121,8 @@ pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliE
     context
         .ui
         .object("forgotten", &Forgotten::of(&report.forgotten))?;
-    if args.prune && !report.forgotten.is_empty() {
+    // Also where nothing was forgotten: what an earlier run had to leave to sessions under way may go now.
+    if args.prune {
         super::prune::carry_out(&repo, false, &args.fencing, context)?;
     }
     Ok(if report.failed.is_empty() {

@@ -64,7 +64,7 @@ struct Node<'a> {
 /// Lists entries.
 pub(crate) fn run(args: &LsArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let addresses = args.snapshot.address.iter().chain(&args.paths);

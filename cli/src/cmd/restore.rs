@@ -223,7 +223,7 @@ fn restore(
 ) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     live::name_unfinished(context)?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let filter = filter_of(&args.filter);
     let (listed, address) = match which {
         Which::Named(reference) => {

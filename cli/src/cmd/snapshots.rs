@@ -49,7 +49,7 @@ pub(crate) fn run(args: &SnapshotsArgs, context: &Context) -> Result<ExitCode, C
     let mut listed = if args.forgotten {
         repo.forgotten_snapshots()?
     } else {
-        repo.snapshots()?
+        context.snapshots(&repo)?
     };
     let filter = filter_of(&args.filter);
     listed.retain(|listed| filter.accepts(&listed.snapshot));

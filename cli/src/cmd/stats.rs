@@ -43,7 +43,7 @@ struct Stats {
 /// Adds up.
 pub(crate) fn run(args: &StatsArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let chosen: Vec<_> = if args.snapshots.is_empty() {
         let filter = filter_of(&args.filter);
         all.iter()

@@ -59,7 +59,7 @@ struct Tagged {
 pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let chosen: Vec<_> = if args.snapshots.is_empty() {
         let filter = filter_of(&args.filter);
         all.iter()

@@ -40,11 +40,7 @@ pub struct CachedBackend {
 
 impl CachedBackend {
     /// Puts a cache in `folder`, which must be private to this user, before a store. Folders of several repositories must differ.
-    pub fn open(
-        store: Arc<dyn Backend>,
-        folder: &Path,
-        policy: CachePolicy,
-    ) -> io::Result<Self> {
+    pub fn open(store: Arc<dyn Backend>, folder: &Path, policy: CachePolicy) -> io::Result<Self> {
         let copies = Copies::open(folder, policy.quota_bytes)?;
         Ok(Self {
             store,

@@ -6,6 +6,7 @@ pub mod keys;
 mod lru;
 mod open;
 mod packs;
+pub mod pin;
 mod small;
 mod store;
 mod walk;

@@ -1,0 +1,114 @@
+//! What this machine remembers of each repository it has used, by address: noticed is another repository in its place,
+//! another key, and snapshots that were taken away.
+
+use std::path::PathBuf;
+
+use keepstone_engine::backend::address::RepositoryAddress;
+use keepstone_engine::id::SnapshotId;
+use keepstone_engine::repo::Repo;
+use keepstone_engine::repo::pin::{Pin, check_missing};
+use keepstone_engine::snapshot::Snapshot;
+use keepstone_engine::snapshot::select::Listed;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::state::PrivateFolder;
+
+impl Context {
+    /// Refuses a repository that is not the one that was last seen at this address.
+    pub(crate) fn check_pin(&self, repo: &Repo) -> Result<(), CliError> {
+        match self.known_pin()? {
+            Some(known) if !self.settings.accept_change => {
+                Ok(known.check_identity(repo.id(), &repo.root().fingerprint())?)
+            }
+            _ => self.pin_anew(repo),
+        }
+    }
+
+    /// Remembers a repository of which nothing is known yet, or nothing any more.
+    pub(crate) fn pin_anew(&self, repo: &Repo) -> Result<(), CliError> {
+        self.remember_pin(&Pin {
+            repository: repo.id(),
+            key: repo.root().fingerprint(),
+            heads: std::collections::BTreeMap::new(),
+        })
+    }
+
+    /// Lists the snapshots, and refuses a list from which some were taken away.
+    pub(crate) fn snapshots(&self, repo: &Repo) -> Result<Vec<Listed>, CliError> {
+        let listed = repo.snapshots()?;
+        let Some(mut pin) = self.known_pin()? else {
+            return Ok(listed);
+        };
+        let missing = pin.missing_from(&listed);
+        if !missing.is_empty() {
+            check_missing(&missing, &repo.forgotten()?)?;
+        }
+        if pin.take(&listed) {
+            self.remember_pin(&pin)?;
+        }
+        Ok(listed)
+    }
+
+    /// Remembers a snapshot that was just committed.
+    pub(crate) fn remember_snapshot(
+        &self,
+        id: SnapshotId,
+        snapshot: &Snapshot,
+    ) -> Result<(), CliError> {
+        let listed = Listed {
+            id,
+            snapshot: snapshot.clone(),
+            stored_at_ns: None,
+        };
+        let Some(mut pin) = self.known_pin()? else {
+            return Ok(());
+        };
+        pin.take(&[listed]);
+        self.remember_pin(&pin)
+    }
+
+    /// Where the memory lies; none where nothing can be remembered, which is no reason to refuse a restore.
+    fn pin_place(&self) -> Result<Option<(PrivateFolder, String)>, CliError> {
+        let address: RepositoryAddress = self.settings.repository()?.parse()?;
+        let name = blake3::hash(address.to_string().as_bytes()).to_hex();
+        let folder = self.state().and_then(|state| state.folder("pins"));
+        Ok(folder
+            .ok()
+            .map(|folder| (folder, name.get(..32).unwrap_or_default().to_owned())))
+    }
+
+    fn known_pin(&self) -> Result<Option<Pin>, CliError> {
+        let Some((folder, name)) = self.pin_place()? else {
+            return Ok(None);
+        };
+        let path = folder.path().join(name);
+        let failed = |source| CliError::File {
+            act: "read",
+            path: path.clone(),
+            source,
+        };
+        match std::fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map(Some)
+                .map_err(|error| failed(error.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn remember_pin(&self, pin: &Pin) -> Result<(), CliError> {
+        let Some((folder, name)) = self.pin_place()? else {
+            return Ok(());
+        };
+        let json = serde_json::to_vec(pin).unwrap_or_default();
+        let path: PathBuf = folder.path().join(&name);
+        folder
+            .replace(&name, &json)
+            .map_err(|source| CliError::File {
+                act: "write",
+                path,
+                source,
+            })
+    }
+}

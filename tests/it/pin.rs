@@ -1,0 +1,97 @@
+//! What a machine remembers of a repository: one that was replaced, or lost snapshots, is not used unawares.
+
+use std::path::Path;
+use std::process::Command;
+
+use keepstone_testkit::binary::keepstone;
+use tempfile::TempDir;
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), [7; 32]).unwrap();
+        std::fs::write(folder.path().join("file"), "text").unwrap();
+        let place = Self(folder);
+        place.run(&["init"], 0);
+        place
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs with an expected exit code; answers what was said.
+    fn run(&self, arguments: &[&str], code: i32) -> String {
+        let output = keepstone(self.0.path())
+            .args(arguments)
+            .arg("--no-input")
+            .env("KEEPSTONE_REPOSITORY", self.path("repository"))
+            .env("KEEPSTONE_KEY_FILE", self.path("key"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        said
+    }
+
+    fn backup(&self) {
+        self.run(&["backup", "file"], 0);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_repository_that_went_back_is_noticed_until_it_is_accepted() {
+    let place = Place::new();
+    place.backup();
+    copy(&place.path("repository"), &place.path("older"));
+    place.backup();
+    std::fs::remove_dir_all(place.path("repository")).unwrap();
+    copy(&place.path("older"), &place.path("repository"));
+    for verb in [&["snapshots"][..], &["backup", "file"], &["ls", "latest"]] {
+        let said = place.run(verb, 21);
+        assert!(
+            said.contains("is gone without having been forgotten"),
+            "{said}"
+        );
+        assert!(said.contains("--accept-change"), "{said}");
+    }
+    place.run(&["snapshots", "--accept-change"], 0);
+    place.backup();
+}
+
+#[test]
+fn another_repository_in_its_place_is_noticed_until_it_is_accepted() {
+    let place = Place::new();
+    place.backup();
+    let other = Place::new();
+    std::fs::remove_dir_all(place.path("repository")).unwrap();
+    copy(&other.path("repository"), &place.path("repository"));
+    let said = place.run(&["backup", "file"], 21);
+    assert!(said.contains("this machine remembers"), "{said}");
+    place.run(&["backup", "file", "--accept-change"], 0);
+    place.backup();
+    // Whoever makes a new one knows that it is new.
+    std::fs::remove_dir_all(place.path("repository")).unwrap();
+    place.run(&["init"], 0);
+    place.backup();
+}
+
+#[test]
+fn what_was_forgotten_is_not_missed() {
+    let place = Place::new();
+    place.backup();
+    place.backup();
+    place.run(&["forget", "latest"], 0);
+    place.run(&["prune"], 0);
+    place.run(&["snapshots"], 0);
+    place.backup();
+    place.run(&["forget", "--keep-last", "1", "--prune"], 0);
+    place.run(&["check", "--read-data"], 0);
+}
