@@ -86,6 +86,8 @@ pub const PARENT_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 pub const SEGMENT_CACHE_BYTES: usize = 40 * 1024 * 1024;
 /// Decoded record blocks kept for reading, by number.
 pub const BLOCK_CACHE: usize = 512;
+/// Entries of decoded folders kept for looking things up.
+pub const FOLDER_CACHE_ENTRIES: usize = 32_768;
 
 const _: () = assert!(CHUNK_BYTES_MAX <= SEGMENT_RAW_BYTES_MAX);
 const _: () = assert!(SEGMENT_WHOLE_BYTES + CHUNK_BYTES_MAX <= SEGMENT_RAW_BYTES_MAX);

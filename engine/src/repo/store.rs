@@ -15,7 +15,7 @@ use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder};
 use crate::limits;
 use crate::record::{Block, ChunkRecord, From, format as record_format};
 use crate::segment::SegmentId;
-use crate::tree::Node;
+use crate::tree::{Entry, Node};
 use crate::tree::format::decode_node;
 
 /// Plain bytes of a segment: what every chunk is made of in the end.
@@ -45,6 +45,7 @@ pub struct Store {
     state: RwLock<Arc<State>>,
     segments: Lru<SegmentId, Vec<u8>>,
     blocks: Lru<BlockRef, LoadedBlock>,
+    pub(super) folders: Lru<ChunkId, Vec<Entry>>,
     keys: Mutex<HashMap<SessionId, Arc<SessionKey>>>,
 }
 
@@ -72,6 +73,7 @@ impl Store {
             state: RwLock::new(Arc::new(state)),
             segments: Lru::new(limits::SEGMENT_CACHE_BYTES),
             blocks: Lru::new(limits::BLOCK_CACHE),
+            folders: Lru::new(limits::FOLDER_CACHE_ENTRIES),
             keys: Mutex::default(),
         })
     }

@@ -22,6 +22,12 @@ impl Store {
         Ok(entries)
     }
 
+    /// The same, decoded once for many that look things up in it.
+    fn open_folder(&self, root: ChunkId) -> Result<Arc<Vec<Entry>>> {
+        self.folders
+            .get_or_load(root, || self.folder(root), |entries| entries.len() + 1)
+    }
+
     fn folder_into(&self, id: ChunkId, level: Option<u8>, out: &mut Vec<Entry>) -> Result<()> {
         match self.read_node(id)? {
             Node::Folder(entries) if level.is_none_or(|level| level == 0) => out.extend(entries),
@@ -119,10 +125,8 @@ impl Store {
             } else if found.is_some() {
                 return Ok(None);
             }
-            let entries = self.folder(folder)?;
-            let at = entries.binary_search_by(|entry| entry.name.as_slice().cmp(component));
-            match at.ok().and_then(|at| entries.into_iter().nth(at)) {
-                Some(entry) => found = Some(entry),
+            match find(&*self.open_folder(folder)?, component) {
+                Some(entry) => found = Some(entry.clone()),
                 None => return Ok(None),
             }
         }
