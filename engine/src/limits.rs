@@ -84,6 +84,8 @@ pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 pub const PARENT_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 /// Decoded segments kept for reading, in bytes.
 pub const SEGMENT_CACHE_BYTES: usize = 40 * 1024 * 1024;
+/// Decoded segments that the making of one chunk holds on to.
+pub const OPENED_SEGMENTS: usize = 16;
 /// Decoded record blocks kept for reading, by number.
 pub const BLOCK_CACHE: usize = 512;
 /// Entries of decoded folders kept for looking things up.

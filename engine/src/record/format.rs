@@ -173,17 +173,18 @@ pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
             return Err(counts.problem(format!("{pieces} extents do not fit")));
         }
         let first = block.extents.len();
+        let len = len_u32(len);
         let mut sum = 0;
         for _ in 0..pieces {
-            let piece = decode_piece(&block, &mut walk, &mut ops, &mut places)?;
-            sum += u64::from(piece.len);
+            let piece = decode_piece(sum, &block, &mut walk, &mut ops, &mut places)?;
+            sum = sum.saturating_add(piece.len);
             block.extents.push(piece);
         }
-        if sum != len as u64 {
+        if sum != len {
             return Err(ops.problem(format!("extents sum up to {sum} instead of {len} bytes")));
         }
         let rec = Rec {
-            len: len_u32(len),
+            len,
             depth,
             first: len_u32(first),
             count: len_u32(pieces),
@@ -221,6 +222,7 @@ fn decode_tables(input: &mut Cursor<'_>) -> Result<(Vec<SegmentId>, Vec<ChunkId>
 }
 
 fn decode_piece(
+    at: u32,
     block: &Block,
     walk: &mut Walk,
     ops: &mut Cursor<'_>,
@@ -273,7 +275,12 @@ fn decode_piece(
             walk.base = Some((number, end));
         }
     }
-    Ok(Piece { from, offset, len })
+    Ok(Piece {
+        at,
+        from,
+        offset,
+        len,
+    })
 }
 
 fn in_table(number: Option<i64>, len: usize) -> Option<u32> {

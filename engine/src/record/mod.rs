@@ -95,6 +95,8 @@ pub(crate) struct Rec {
 /// An extent inside a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {
+    /// Where in the chunk it begins.
+    pub(crate) at: u32,
     pub(crate) from: From,
     pub(crate) offset: u32,
     pub(crate) len: u32,

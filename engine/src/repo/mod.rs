@@ -7,6 +7,7 @@ mod lru;
 mod open;
 mod packs;
 pub mod pin;
+mod resolve;
 mod small;
 mod store;
 mod walk;
@@ -14,7 +15,8 @@ mod walk;
 pub use init::{InitOptions, init};
 pub use open::{config_of, open};
 pub use packs::{packs_that_exist, read_footer, read_stored_box};
-pub use store::{Span, Store, Usable};
+pub use resolve::Span;
+pub use store::{Store, Usable};
 pub use walk::{FolderWalk, find};
 
 pub(crate) use lru::lock;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use super::Repo;
 use super::lru::{Lru, lock};
 use super::packs::{packs_that_exist, read_footer, read_stored_box};
+use super::resolve::{Part, Resolver, Span};
 use crate::backend::{ObjectKey, ObjectKind};
 use crate::codec::FormatError;
 use crate::crypto::{SessionKey, open_box};
@@ -15,19 +16,8 @@ use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder};
 use crate::limits;
 use crate::record::{Block, ChunkRecord, From, format as record_format};
 use crate::segment::SegmentId;
-use crate::tree::{Entry, Node};
 use crate::tree::format::decode_node;
-
-/// Plain bytes of a segment: what every chunk is made of in the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Which segment.
-    pub segment: SegmentId,
-    /// Where in its plaintext.
-    pub offset: u32,
-    /// How many bytes.
-    pub len: u32,
-}
+use crate::tree::{Entry, Node};
 
 /// Which packs may be relied on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +40,7 @@ pub struct Store {
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     index: Index,
     usable: Vec<bool>,
     resolvable: Mutex<HashMap<ChunkRef, bool>>,
@@ -157,7 +147,13 @@ impl Store {
     pub fn resolve(&self, id: ChunkId, offset: u32, len: u32, out: &mut Vec<Span>) -> Result<()> {
         let state = self.state();
         let at = self.find(&state, id)?;
-        self.resolve_at(&state, id, at, offset, len, limits::DELTA_DEPTH_MAX, out)
+        let part = Part {
+            id,
+            at,
+            offset,
+            len,
+        };
+        Resolver::new(self, &state).resolve(part, out)
     }
 
     /// Checks without reading content that a chunk can be made: its record, its length, and a place for every segment.
@@ -172,7 +168,13 @@ impl Store {
             )));
         }
         let mut spans = Vec::new();
-        self.resolve_at(&state, id, at, 0, len, limits::DELTA_DEPTH_MAX, &mut spans)?;
+        let part = Part {
+            id,
+            at,
+            offset: 0,
+            len,
+        };
+        Resolver::new(self, &state).resolve(part, &mut spans)?;
         for span in spans {
             let mut places = state.index.segment(span.segment);
             let fits = |place: &BoxRef| span.offset + span.len <= place.header.raw_len;
@@ -240,21 +242,25 @@ impl Store {
             )));
         }
         let mut spans = Vec::new();
-        self.resolve_at(
-            &state,
+        let part = Part {
             id,
             at,
-            0,
-            known,
-            limits::DELTA_DEPTH_MAX,
-            &mut spans,
-        )?;
+            offset: 0,
+            len: known,
+        };
+        Resolver::new(self, &state).resolve(part, &mut spans)?;
         out.reserve(known as usize);
-        let mut current: Option<(SegmentId, Arc<Vec<u8>>)> = None;
+        // Extents alternate between the few segments of a few hours.
+        let mut opened: Vec<(SegmentId, Arc<Vec<u8>>)> = Vec::new();
         for span in spans {
-            let bytes = match &current {
-                Some((segment, bytes)) if *segment == span.segment => Arc::clone(bytes),
-                _ => self.segment_in(&state, span.segment)?,
+            let known = opened.iter().find(|(id, _)| *id == span.segment);
+            let bytes = if let Some((_, bytes)) = known {
+                Arc::clone(bytes)
+            } else {
+                let bytes = self.segment_in(&state, span.segment)?;
+                opened.truncate(limits::OPENED_SEGMENTS - 1);
+                opened.insert(0, (span.segment, Arc::clone(&bytes)));
+                bytes
             };
             let end = span.offset as usize + span.len as usize;
             let part = bytes.get(span.offset as usize..end).ok_or_else(|| {
@@ -264,7 +270,6 @@ impl Store {
                 ))
             })?;
             out.extend_from_slice(part);
-            current = Some((span.segment, bytes));
         }
         Ok(())
     }
@@ -336,7 +341,7 @@ impl Store {
         self.block(&self.state(), block)
     }
 
-    fn block(&self, state: &State, number: BlockRef) -> Result<Arc<LoadedBlock>> {
+    pub(super) fn block(&self, state: &State, number: BlockRef) -> Result<Arc<LoadedBlock>> {
         self.blocks.get_or_load(
             number,
             || {
@@ -445,72 +450,8 @@ impl Store {
         Ok(true)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a recursion that carries its place"
-    )]
-    fn resolve_at(
-        &self,
-        state: &State,
-        id: ChunkId,
-        at: ChunkRef,
-        offset: u32,
-        len: u32,
-        depth_left: u8,
-        out: &mut Vec<Span>,
-    ) -> Result<()> {
-        let damaged = |problem: &str| {
-            Error::corrupt(format!("record of chunk {id}"))(FormatError::new("record", problem))
-        };
-        let loaded = self.block(state, at.block)?;
-        let pieces = loaded
-            .block
-            .pieces(at.ordinal)
-            .ok_or_else(|| damaged("it is not in its block"))?;
-        let (mut skip, mut left) = (offset, len);
-        for piece in pieces {
-            if left == 0 {
-                break;
-            }
-            if skip >= piece.len {
-                skip -= piece.len;
-                continue;
-            }
-            let (from, take) = (piece.offset + skip, (piece.len - skip).min(left));
-            skip = 0;
-            left -= take;
-            match piece.from {
-                From::Segment(number) => {
-                    let segment = loaded.block.segments.get(number as usize);
-                    let segment = *segment.ok_or_else(|| damaged("it names no segment"))?;
-                    push_span(
-                        out,
-                        Span {
-                            segment,
-                            offset: from,
-                            len: take,
-                        },
-                    );
-                    if out.len() > limits::CHUNK_EXTENTS_MAX {
-                        return Err(damaged("it resolves to too many extents"));
-                    }
-                }
-                From::Base(number) => {
-                    let depth = depth_left
-                        .checked_sub(1)
-                        .ok_or_else(|| damaged("its bases are too deep"))?;
-                    let (base, base_at) = self.base(state, &loaded, number)?;
-                    self.resolve_at(state, base, base_at, from, take, depth, out)?;
-                }
-            }
-        }
-        if left > 0 {
-            return Err(damaged("it is shorter than what is copied out of it"));
-        }
-        Ok(())
-    }
-
-    fn base(
+    /// A base that a block names, and the record by which it is read.
+    pub(super) fn base(
         &self,
         state: &State,
         loaded: &LoadedBlock,
@@ -536,16 +477,6 @@ impl Store {
 impl State {
     fn is_usable(&self, pack: u32) -> bool {
         self.usable.get(pack as usize).copied().unwrap_or(false)
-    }
-}
-
-/// Appends a span, joined to the one before where they touch.
-fn push_span(out: &mut Vec<Span>, span: Span) {
-    match out.last_mut() {
-        Some(last) if last.segment == span.segment && last.offset + last.len == span.offset => {
-            last.len += span.len;
-        }
-        _ => out.push(span),
     }
 }
 

@@ -125,7 +125,7 @@ impl Store {
             } else if found.is_some() {
                 return Ok(None);
             }
-            match find(&*self.open_folder(folder)?, component) {
+            match find(&self.open_folder(folder)?, component) {
                 Some(entry) => found = Some(entry.clone()),
                 None => return Ok(None),
             }
