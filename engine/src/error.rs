@@ -134,6 +134,26 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Whether the repository is damaged, and not the way to it.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::Missing { .. } | Self::MissingChunk { .. }
+        )
+    }
+
+    /// None where the repository is damaged: for what can be done without.
+    pub(crate) fn unless_damaged<T>(result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_damage() => {
+                tracing::warn!("{error}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Names the object of a backend failure.
     pub(crate) fn backend(act: &'static str, key: &ObjectKey) -> impl FnOnce(BackendError) -> Self {
         let object = key.to_string();

@@ -5,16 +5,26 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Parses exactly `2 * N` hexadecimal digits.
+/// Parses exactly `2 * N` lower-case hexadecimal digits: one value has one spelling.
 pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.is_ascii() {
+    if text.len() != 2 * N {
         return None;
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        for digit in pair {
+            *byte = *byte << 4 | hex_value(*digit)?;
+        }
     }
     Some(bytes)
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
 }
 
 /// The text was not an id.
@@ -125,5 +135,24 @@ mod tests {
         assert_eq!(id.to_string().parse::<ChunkId>().unwrap(), id);
         assert_eq!(format!("{id:?}"), "ab".repeat(32));
         assert!("xy".parse::<ChunkId>().is_err());
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let good = "0f".repeat(16);
+        assert!(good.parse::<ObjectId>().is_ok());
+        for bad in [
+            format!("+f{}", &good[2..]),
+            format!("-f{}", &good[2..]),
+            format!(" f{}", &good[2..]),
+            good.to_uppercase(),
+            format!("{good}0"),
+            format!("{good}00"),
+            good[1..].into(),
+            format!("é{}", &good[2..]),
+            String::new(),
+        ] {
+            assert!(bad.parse::<ObjectId>().is_err(), "{bad}");
+        }
     }
 }

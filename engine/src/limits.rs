@@ -52,19 +52,25 @@ pub const DELTA_DEPTH: u8 = 16;
 /// Deepest chain of bases that a reader follows.
 pub const DELTA_DEPTH_MAX: u8 = 64;
 
+/// Most chunks of one content.
+pub const CONTENT_CHUNKS_MAX: usize = 1 << 25;
 /// Most entries in one node of a list or tree.
 pub const NODE_ENTRIES_MAX: usize = 65_536;
 /// Largest node, in bytes.
 pub const NODE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Deepest nesting of list or tree nodes.
 pub const NODE_LEVEL_MAX: u8 = 8;
-/// Deepest nesting of folders.
-pub const FOLDER_DEPTH_MAX: usize = 4096;
+/// Deepest nesting of folders. Trees are walked by recursion, on the stack of any thread.
+pub const FOLDER_DEPTH_MAX: usize = 512;
+/// Deepest nesting of nodes of any kind: folders, and what the deepest of them are split into.
+pub const NODE_DEPTH_MAX: usize = FOLDER_DEPTH_MAX + 32;
 /// Chunks that stand in the entry itself instead of a list.
 pub const INLINE_CHUNKS_MAX: usize = 4;
 /// Longest key of a record as kept in a list, in bytes.
 pub const RECORD_KEY_BYTES: usize = 256;
 
+/// Most bytes that frame, key and seal add to what an object holds.
+pub const SEAL_BYTES_MAX: u64 = 1024;
 /// Largest small record (snapshot, session, tombstone), in bytes of JSON.
 pub const SMALL_RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest config or key slot, in bytes.
@@ -86,8 +92,8 @@ pub const PARENT_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 pub const SEGMENT_CACHE_BYTES: usize = 40 * 1024 * 1024;
 /// Decoded segments that the making of one chunk holds on to.
 pub const OPENED_SEGMENTS: usize = 16;
-/// Decoded record blocks kept for reading, by number.
-pub const BLOCK_CACHE: usize = 512;
+/// Decoded record blocks kept for reading, in bytes.
+pub const BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Entries of decoded folders kept for looking things up.
 pub const FOLDER_CACHE_ENTRIES: usize = 32_768;
 

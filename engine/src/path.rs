@@ -160,7 +160,13 @@ pub fn percent_decode(text: &[u8]) -> Option<String> {
     while let Some((first, tail)) = rest.split_first() {
         if *first == b'%' {
             let (hex, tail) = tail.split_at_checked(2)?;
-            out.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
+            let [high, low] = hex else { return None };
+            let digit = |byte: u8| {
+                char::from(byte)
+                    .to_digit(16)
+                    .and_then(|d| u8::try_from(d).ok())
+            };
+            out.push(digit(*high)? << 4 | digit(*low)?);
             rest = tail;
         } else {
             out.push(*first);
@@ -226,6 +232,9 @@ mod tests {
             let encoded = percent_encode(name);
             check_component(encoded.as_bytes()).unwrap();
             assert_eq!(percent_decode(encoded.as_bytes()).as_deref(), Some(name));
+        }
+        for bad in ["%+f", "%f", "%", "% f", "%gg"] {
+            assert_eq!(percent_decode(bad.as_bytes()), None, "{bad}");
         }
     }
 

@@ -95,7 +95,8 @@ impl CrashBackend {
 }
 
 fn crashed() -> BackendError {
-    BackendError::new(BackendErrorKind::Unreachable, "go on").because("the crash has come")
+    // Not one that is worth another try: who asked is dead.
+    BackendError::new(BackendErrorKind::Other, "go on").because("the crash has come")
 }
 
 #[deny(clippy::missing_trait_methods)]

@@ -17,6 +17,7 @@ use keepstone_engine::repo::{InitOptions, Repo, Store, Usable, init, open};
 use keepstone_engine::restore::{CapturedItems, source_failed};
 use keepstone_engine::session::SessionRecord;
 use keepstone_engine::session::fence::FenceView;
+use keepstone_engine::snapshot::select::Listed;
 use keepstone_engine::source::{
     CaptureReport, Consistency, Items as _, Meta, NodeKind, OpenFacts, Opened, Profile, Sink,
     Source, SourceError, StreamFacts, StreamSpec,
@@ -167,7 +168,14 @@ pub fn save_as(repo: &Repo, streams: &Streams, options: &BackupOptions) -> Resul
 /// Reads a snapshot back, every stream of it.
 pub fn read_back(repo: &Repo, id: SnapshotId) -> Result<Streams> {
     let listed = repo.snapshots()?.into_iter().find(|listed| listed.id == id);
-    let listed = listed.unwrap_or_else(|| panic!("snapshot {id} is not listed"));
+    read_listed(
+        repo,
+        &listed.unwrap_or_else(|| panic!("snapshot {id} is not listed")),
+    )
+}
+
+/// Reads a listed snapshot back, every stream of it.
+pub fn read_listed(repo: &Repo, listed: &Listed) -> Result<Streams> {
     let store = Arc::new(Store::load(repo, &Usable::Indexed, true)?);
     let source = &listed.snapshot.sources[0];
     let items = CapturedItems::open(&store, source, 2, &Cancel::default())?;

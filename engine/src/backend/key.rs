@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::id::{ObjectId, SessionId};
+use crate::limits;
 
 /// What an object is for. Each kind lies in a folder of its own, except the config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +57,18 @@ impl ObjectKind {
             Self::Forgotten => Some("forgotten"),
             Self::Tombstone => Some("gc"),
             Self::Settled => Some("settled"),
+        }
+    }
+
+    /// Largest object of the kind, in bytes: a larger one is not read at all.
+    pub fn size_bytes_max(self) -> u64 {
+        match self {
+            Self::Config | Self::Key => limits::CONFIG_BYTES_MAX as u64,
+            Self::Pack => limits::PACK_BYTES_MAX,
+            Self::Index => limits::BOX_RAW_BYTES_MAX as u64 + limits::SEAL_BYTES_MAX,
+            Self::Session | Self::End | Self::Forgotten | Self::Tombstone | Self::Settled => {
+                limits::SMALL_RECORD_BYTES_MAX as u64 + limits::SEAL_BYTES_MAX
+            }
         }
     }
 }

@@ -224,7 +224,10 @@ impl Run<'_> {
     fn carry_out(&self, sources: &[SourceRun<'_>]) -> Result<BackupReport> {
         let start_ns = (self.clock)();
         let store = load_for_writing(self.repo)?;
-        let snapshots = self.repo.snapshots()?;
+        // The commit asks the settled lists: that they cannot be read is to be said before anything is written.
+        self.repo.settled()?;
+        // Only parents are looked for: one record that does not open keeps nobody from saving.
+        let snapshots = self.repo.readable_snapshots()?;
         let parents = parents(sources, &snapshots, &self.options.session.host);
         self.tell_totals(&parents);
         let ground = Arc::new(Ground {

@@ -96,7 +96,12 @@ impl<'a> SourceSink<'a> {
         let (Some(walk), Some(name)) = (&mut self.parent, path.name()) else {
             return Ok(None);
         };
-        let folder = walk.folder(&path.parent().unwrap_or_default())?;
+        let folder = Error::unless_damaged(walk.folder(&path.parent().unwrap_or_default()))?;
+        let Some(folder) = folder else {
+            // What cannot be read is no parent; what is saved now does not stand on it.
+            self.parent = None;
+            return Ok(None);
+        };
         Ok(folder.and_then(|entries| find(&entries, name).cloned()))
     }
 
@@ -114,7 +119,9 @@ impl<'a> SourceSink<'a> {
             return Ok(None);
         };
         let store = &self.builders.ground().store;
-        let all = store.chunks(content)?;
+        let Some(all) = Error::unless_damaged(store.chunks(content))? else {
+            return Ok(None);
+        };
         let mut chunks = Vec::with_capacity(all.len());
         for (id, len) in all {
             if !store.is_present(id)? {
@@ -200,7 +207,9 @@ impl<'a> SourceSink<'a> {
             return Ok(false);
         }
         let store = Arc::clone(&self.builders.ground().store);
-        let chunks = store.chunks(content)?;
+        let Some(chunks) = Error::unless_damaged(store.chunks(content))? else {
+            return Ok(false);
+        };
         for (id, _) in &chunks {
             if !store.is_present(*id)? {
                 return Ok(false);

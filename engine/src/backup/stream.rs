@@ -4,7 +4,7 @@ use super::builders::Builders;
 use super::parent::ParentStream;
 use crate::chunker::{ChunkSizes, Chunker};
 use crate::delta::{AlignOptions, Aligner, Step, cut_steps};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::limits::{BATCH_BYTES, DELTA_DEPTH, PARENT_WINDOW_BYTES, RECORD_KEY_BYTES};
 use crate::record::{ChunkRecord, Extent};
@@ -219,7 +219,11 @@ impl StreamEncoder {
             }
             return Ok(());
         }
-        let steps = self.align(bytes, at, builders)?;
+        let Some(steps) = Error::unless_damaged(self.align(bytes, at, builders))? else {
+            // A parent that cannot be read is none: the stream is told without it from here on.
+            self.parent = None;
+            return self.write_run(buffer, run, builders);
+        };
         let lengths = run
             .iter()
             .map(|cut| crate::codec::len_u32(cut.end - cut.start));

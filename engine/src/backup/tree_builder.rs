@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
+use crate::limits::FOLDER_DEPTH_MAX;
 use crate::path::RepoPath;
 use crate::source::{Attributes, Meta, StreamFacts};
 use crate::tree::{Body, Entry, NodeSink, write_folder};
@@ -77,6 +78,11 @@ impl TreeBuilder {
         if path.is_root() {
             return Err(Error::Refused {
                 what: "the root of a capture is no item".into(),
+            });
+        }
+        if path.components().count() > FOLDER_DEPTH_MAX {
+            return Err(Error::Refused {
+                what: format!("{path} lies too deep: {FOLDER_DEPTH_MAX} levels are the most"),
             });
         }
         let mut left = self.last.parent().unwrap_or_default();

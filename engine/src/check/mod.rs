@@ -1,5 +1,6 @@
 //! check(): verifies a repository. Damage found is data; only a backend that cannot be reached is an error.
 
+mod blast;
 mod packs;
 mod problem;
 mod records;
@@ -102,17 +103,18 @@ pub fn check(
     observer.event(Event::Phase {
         name: "checking packs and index",
     });
-    packs::check_index(repo, &mut report, cancel)?;
-    observer.event(Event::Phase {
-        name: "checking snapshots",
-    });
-    snapshots::check(repo, level == Level::Data, &mut report, observer, cancel)?;
+    let mut packs = packs::check_index(repo, &mut report, cancel)?;
     if level != Level::Structure {
         observer.event(Event::Phase {
             name: "reading packs",
         });
-        packs::read(repo, level, &mut report, observer, cancel)?;
+        packs::read(repo, level, &mut packs, &mut report, observer, cancel)?;
     }
+    observer.event(Event::Phase {
+        name: "checking snapshots",
+    });
+    let read = level == Level::Data;
+    snapshots::check(repo, read, &packs, &mut report, observer, cancel)?;
     report.problems.sort();
     report.problems.dedup();
     Ok(report)
@@ -120,10 +122,9 @@ pub fn check(
 
 /// What is damage and what ends the check: a backend that fails says nothing about the repository.
 fn damage(error: Error) -> Result<String> {
-    match error {
-        Error::Corrupt { .. } | Error::Missing { .. } | Error::MissingChunk { .. } => {
-            Ok(crate::backup::chain(&error))
-        }
-        other => Err(other),
+    if error.is_damage() {
+        Ok(crate::backup::chain(&error))
+    } else {
+        Err(error)
     }
 }

@@ -3,20 +3,40 @@
 use std::collections::BTreeMap;
 
 use super::{CheckReport, Consequence, Level, Subset, damage};
-use crate::backend::{Backend, ByteRange, ObjectKey, ObjectKind, PackName};
+use crate::backend::{Backend, ObjectKey, ObjectKind, PackName};
 use crate::backup::Cancel;
 use crate::crypto::{SessionKey, open_box};
 use crate::error::{Error, Result};
-use crate::index;
+use crate::index::{self, IndexedPack};
 use crate::pack::format::decode_trailer;
 use crate::progress::{Event, Observer};
-use crate::repo::{Repo, packs_that_exist, read_footer};
+use crate::repo::{Repo, packs_that_exist, read_footer, read_listed};
 
-/// Every index segment opens, every pack that it names exists with its size, and says the same of itself.
-pub(super) fn check_index(repo: &Repo, report: &mut CheckReport, cancel: &Cancel) -> Result<()> {
+/// What is known of packs before anybody asks who stands on them.
+#[derive(Debug, Default)]
+pub(super) struct Packs {
+    /// What the index says, by pack.
+    pub indexed: BTreeMap<PackName, IndexedPack>,
+    /// Which there are, and their bytes.
+    pub exists: BTreeMap<PackName, u64>,
+    /// What is wrong with them.
+    pub damaged: BTreeMap<PackName, Damage>,
+}
+
+/// What is wrong with a pack.
+#[derive(Debug)]
+pub(super) struct Damage {
+    /// In words.
+    pub what: String,
+    /// Whether something in it cannot be read; otherwise only what it says of itself is wrong, and the index says it too.
+    pub hurts: bool,
+}
+
+/// Every index segment opens, every pack that it names has its size, and says the same of itself.
+pub(super) fn check_index(repo: &Repo, report: &mut CheckReport, cancel: &Cancel) -> Result<Packs> {
     let mut indexed = BTreeMap::new();
     for stat in repo.list(ObjectKind::Index)? {
-        let opened = repo.get(&stat.key).and_then(|bytes| {
+        let opened = repo.get_listed(&stat).and_then(|bytes| {
             index::format::open(repo.root(), repo.id(), &bytes).map_err(Error::corrupt(stat.key))
         });
         match opened {
@@ -25,42 +45,55 @@ pub(super) fn check_index(repo: &Repo, report: &mut CheckReport, cancel: &Cancel
             Err(error) => report.add(stat.key.to_string(), damage(error)?, Consequence::Healed),
         }
     }
-    let exists = packs_that_exist(repo)?;
-    report.packs = exists.len() as u64;
-    for (name, size) in &exists {
+    let mut packs = Packs {
+        indexed,
+        exists: packs_that_exist(repo)?,
+        damaged: BTreeMap::new(),
+    };
+    report.packs = packs.exists.len() as u64;
+    for (name, size) in &packs.exists {
         cancel.check()?;
-        let key = ObjectKey::pack(*name).to_string();
-        if let Some(pack) = indexed.get(name)
-            && pack.size_bytes != *size
-        {
-            let what = format!("has {size} bytes, its index says {}", pack.size_bytes);
-            report.add(key, what, Consequence::Nothing);
-            continue;
-        }
-        match read_footer(repo, *name, *size) {
-            Ok(own) if indexed.get(name).is_none_or(|said| *said == own) => {}
-            Ok(_) => report.add(
-                key,
-                "its footer says otherwise than its index",
-                Consequence::Nothing,
-            ),
-            Err(error) => report.add(key, damage(error)?, Consequence::Nothing),
+        if let Some(damage) = check_footer(repo, *name, *size, packs.indexed.get(name))? {
+            packs.damaged.insert(*name, damage);
         }
     }
     // What the index names and is gone: whether anybody needs it, the snapshots tell.
-    Ok(())
+    Ok(packs)
+}
+
+fn check_footer(
+    repo: &Repo,
+    name: PackName,
+    size: u64,
+    said: Option<&IndexedPack>,
+) -> Result<Option<Damage>> {
+    if let Some(said) = said.filter(|said| said.size_bytes != size) {
+        let what = format!("has {size} bytes, its index says {}", said.size_bytes);
+        return Ok(Some(Damage { what, hurts: true }));
+    }
+    Ok(match read_footer(repo, name, size) {
+        Ok(own) if said.is_none_or(|said| *said == own) => None,
+        Ok(_) => Some(Damage {
+            what: "its footer says otherwise than its index".into(),
+            hurts: true,
+        }),
+        Err(error) => Some(Damage {
+            what: damage(error)?,
+            hurts: said.is_none(),
+        }),
+    })
 }
 
 /// Reads packs whole: outer hash, then every box.
 pub(super) fn read(
     repo: &Repo,
     level: Level,
+    packs: &mut Packs,
     report: &mut CheckReport,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
-    let exists = packs_that_exist(repo)?;
-    let chosen = choose(&exists, level);
+    let chosen = choose(&packs.exists, level);
     let bytes = chosen.iter().map(|(_, size)| size).sum();
     observer.event(Event::Total {
         bytes,
@@ -69,13 +102,20 @@ pub(super) fn read(
     for (name, size) in chosen {
         cancel.check()?;
         let key = ObjectKey::pack(name);
-        let read = repo.get(&key);
-        let problem = match read {
-            Ok(bytes) => check_pack(repo, name, &bytes).err(),
-            Err(error) => Some(damage(error)?),
+        let found = match repo.get(&key) {
+            Ok(bytes) => check_pack(repo, name, &bytes, packs.indexed.get(&name)),
+            Err(error) => Some(Damage {
+                what: damage(error)?,
+                hurts: true,
+            }),
         };
-        if let Some(problem) = problem {
-            report.add(key.to_string(), problem, Consequence::Nothing);
+        if let Some(found) = found {
+            // What was said of it before says more of the cause, this more of the effect.
+            let known = packs.damaged.entry(name).or_insert(Damage {
+                what: found.what,
+                hurts: false,
+            });
+            known.hurts |= found.hurts;
         }
         report.packs_read += 1;
         report.bytes_read += size;
@@ -128,13 +168,29 @@ fn choose(exists: &BTreeMap<PackName, u64>, level: Level) -> Vec<(PackName, u64)
     }
 }
 
-fn check_pack(repo: &Repo, name: PackName, bytes: &[u8]) -> std::result::Result<(), String> {
-    let keys = check_outer_hash(bytes)?;
-    let footer = read_footer(repo, name, bytes.len() as u64)
-        .map_err(|error| crate::backup::chain(&error))?;
-    for place in &footer.footer.boxes {
+fn check_pack(
+    repo: &Repo,
+    name: PackName,
+    bytes: &[u8],
+    said: Option<&IndexedPack>,
+) -> Option<Damage> {
+    let outer = check_outer_hash(bytes).err();
+    let own = read_footer(repo, name, bytes.len() as u64);
+    let boxes = match (&own, said) {
+        (Ok(pack), _) | (Err(_), Some(pack)) => check_boxes(repo, pack, bytes),
+        (Err(error), None) => Err(crate::backup::chain(error)),
+    };
+    let hurts = boxes.is_err();
+    let what = outer
+        .or(boxes.err())
+        .or(own.err().map(|error| crate::backup::chain(&error)));
+    what.map(|what| Damage { what, hurts })
+}
+
+fn check_boxes(repo: &Repo, pack: &IndexedPack, bytes: &[u8]) -> std::result::Result<(), String> {
+    for place in &pack.footer.boxes {
         let session = place.header.session;
-        let wrapped = keys.keys.iter().find(|(known, _)| *known == session);
+        let wrapped = pack.keys.keys.iter().find(|(known, _)| *known == session);
         let (_, wrapped) = wrapped.ok_or("a session key is missing")?;
         let key = SessionKey::unwrap(repo.root(), repo.id(), session, wrapped)
             .map_err(|error| error.to_string())?;
@@ -150,7 +206,7 @@ fn check_pack(repo: &Repo, name: PackName, bytes: &[u8]) -> std::result::Result<
     Ok(())
 }
 
-fn check_outer_hash(bytes: &[u8]) -> std::result::Result<crate::pack::KeyTable, String> {
+fn check_outer_hash(bytes: &[u8]) -> std::result::Result<(), String> {
     let trailer = decode_trailer(bytes, bytes.len() as u64).map_err(|error| error.to_string())?;
     let trailer = trailer.map_err(|_| "its trailer cannot be found")?;
     // The hash covers everything before itself: 40 bytes stand from it to the end.
@@ -158,7 +214,7 @@ fn check_outer_hash(bytes: &[u8]) -> std::result::Result<crate::pack::KeyTable, 
     if blake3::hash(covered.unwrap_or_default()) != blake3::Hash::from(trailer.outer_hash) {
         return Err("its outer hash is wrong: bytes have changed since it was written".into());
     }
-    Ok(trailer.keys)
+    Ok(())
 }
 
 /// Looks for rot without any key: packs whose outer hash is wrong, with what is wrong.
@@ -172,9 +228,13 @@ pub fn scrub(backend: &dyn Backend) -> Result<Vec<(ObjectKey, String)>> {
         })?;
     let mut rotten = Vec::new();
     for stat in listed {
-        let bytes = backend
-            .get(&stat.key, ByteRange::All)
-            .map_err(Error::backend("read", &stat.key))?;
+        let bytes = match read_listed(backend, &stat) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                rotten.push((stat.key, damage(error)?));
+                continue;
+            }
+        };
         if let Err(problem) = check_outer_hash(&bytes) {
             rotten.push((stat.key, problem));
         }

@@ -1,5 +1,7 @@
 //! Config, key slots and small records: each opens, and copies agree.
 
+use std::collections::BTreeSet;
+
 use super::{CheckReport, Consequence, damage};
 use crate::backend::{ObjectKey, ObjectKind};
 use crate::crypto::format::decode_slot;
@@ -7,9 +9,11 @@ use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::repo::format as config_format;
 use crate::session::{ForgottenRecord, SettledRecord, TombstoneRecord};
+use crate::snapshot::format::End;
 
 pub(super) fn check(repo: &Repo, report: &mut CheckReport) -> Result<()> {
     check_config(repo, report)?;
+    check_chains(repo, report)?;
     check_slots(repo, report)?;
     for kind in [
         ObjectKind::End,
@@ -54,6 +58,40 @@ fn check_config(repo: &Repo, report: &mut CheckReport) -> Result<()> {
         };
         // The repository was opened: the other copy is good.
         report.add(key.to_string(), what, Consequence::Healed);
+    }
+    Ok(())
+}
+
+/// Every snapshot names its writer's previous one by its hash: one that is not there was removed behind our back.
+fn check_chains(repo: &Repo, report: &mut CheckReport) -> Result<()> {
+    if Error::unless_damaged(repo.settled())?.is_none_or(|settled| !settled.forgotten.is_empty()) {
+        // Records of settled snapshots are gone for good reason.
+        return Ok(());
+    }
+    let (mut hashes, mut named) = (BTreeSet::new(), Vec::new());
+    for stat in repo.list(ObjectKind::End)? {
+        let Some(bytes) = Error::unless_damaged(repo.get_listed(&stat))? else {
+            // Which one it was, nobody can tell: it is named already.
+            return Ok(());
+        };
+        hashes.insert(blake3::hash(&bytes).to_hex().to_string());
+        match (stat.key, repo.open_end(&stat.key, &bytes)) {
+            (ObjectKey::End(id), Ok(End::Committed(snapshot))) => {
+                named.extend(snapshot.previous.map(|previous| (id, previous)));
+            }
+            (_, Err(_)) => return Ok(()),
+            _ => {}
+        }
+    }
+    for (id, previous) in named {
+        if !hashes.contains(&previous) {
+            let lost = vec![("unknown".into(), "the whole snapshot".into())];
+            report.add(
+                format!("the snapshot before {id}"),
+                "was removed: its writer names it as the previous one",
+                Consequence::Snapshots(lost),
+            );
+        }
     }
     Ok(())
 }

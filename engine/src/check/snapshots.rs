@@ -1,9 +1,12 @@
 //! Snapshots: everything that each stands on is there, decodes, and adds up. What is damaged is counted against every
 //! snapshot that stands on it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{CheckReport, Consequence, damage};
+use super::blast::{self, Blast, Hits};
+use super::packs::Packs;
+use super::{CheckReport, damage};
+use crate::backend::PackName;
 use crate::backup::Cancel;
 use crate::error::Result;
 use crate::id::ChunkId;
@@ -18,6 +21,7 @@ use crate::tree::{Body, ChunkList, Entry, Node};
 pub(super) fn check(
     repo: &Repo,
     read: bool,
+    packs: &Packs,
     report: &mut CheckReport,
     observer: &dyn Observer,
     cancel: &Cancel,
@@ -35,10 +39,14 @@ pub(super) fn check(
     let mut walk = Walk {
         store,
         read,
+        packs,
         cancel,
         good: HashSet::new(),
+        folders: HashSet::new(),
         bad: HashMap::new(),
         hits: BTreeMap::new(),
+        told: HashSet::new(),
+        stood_on: BTreeSet::new(),
     };
     for listed in &snapshots {
         walk.snapshot(listed)?;
@@ -46,10 +54,23 @@ pub(super) fn check(
         observer.event(Event::ItemFinished);
     }
     report.chunks = (walk.good.len() + walk.bad.len()) as u64;
-    for (id, hit) in walk.hits {
-        let what = walk.bad.remove(&id).unwrap_or_default();
-        report.add(format!("chunk {id}"), what, Consequence::Snapshots(hit));
-    }
+    let Walk {
+        store,
+        bad,
+        hits,
+        stood_on,
+        ..
+    } = walk;
+    blast::tell(
+        &store,
+        packs,
+        &Blast {
+            bad,
+            hits,
+            stood_on,
+        },
+        report,
+    );
     Ok(())
 }
 
@@ -61,10 +82,17 @@ fn live(repo: &Repo) -> Result<Vec<Listed>> {
 struct Walk<'a> {
     store: Store,
     read: bool,
+    packs: &'a Packs,
     cancel: &'a Cancel,
     good: HashSet<ChunkId>,
+    /// Roots of folders whose nodes fit together.
+    folders: HashSet<ChunkId>,
     bad: HashMap<ChunkId, String>,
-    hits: BTreeMap<ChunkId, Vec<(String, String)>>,
+    hits: Hits,
+    /// Nodes with damage below them that count against the snapshot at hand already.
+    told: HashSet<ChunkId>,
+    /// Damaged packs that something live lies in.
+    stood_on: BTreeSet<PackName>,
 }
 
 /// Where the walk stands, for people.
@@ -77,6 +105,7 @@ struct At<'a> {
 impl Walk<'_> {
     fn snapshot(&mut self, listed: &Listed) -> Result<()> {
         let name = listed.id.short();
+        self.told.clear();
         for source in &listed.snapshot.sources {
             let at = At {
                 snapshot: &name,
@@ -87,10 +116,30 @@ impl Walk<'_> {
                 self.leaf(details, None, &at)?;
             }
             if let Some(root) = source.root {
-                self.node(root, &at, limits::FOLDER_DEPTH_MAX)?;
+                self.folder(root, &at, limits::NODE_DEPTH_MAX)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a folder is good: its nodes, what is below them, and all of it together.
+    fn folder(&mut self, root: ChunkId, at: &At<'_>, depth: usize) -> Result<bool> {
+        if at.path.components().count() >= limits::FOLDER_DEPTH_MAX {
+            self.hit(root, "folders are nested too deep".into(), at);
+            return Ok(false);
+        }
+        if !self.node(root, at, depth)? {
+            return Ok(false);
+        }
+        if !self.folders.contains(&root) {
+            if let Err(error) = self.store.folder(root) {
+                let what = damage(error)?;
+                self.hit(root, what, at);
+                return Ok(false);
+            }
+            self.folders.insert(root);
+        }
+        Ok(true)
     }
 
     /// Whether everything below is good. Good nodes are looked at once; bad ones count against each snapshot.
@@ -98,7 +147,11 @@ impl Walk<'_> {
         if self.good.contains(&id) {
             return Ok(true);
         }
+        if !self.told.insert(id) {
+            return Ok(false);
+        }
         self.cancel.check()?;
+        self.is_suspect(id);
         let node = match self.store.read_node(id) {
             Ok(node) if depth > 0 => node,
             Ok(_) => {
@@ -150,7 +203,7 @@ impl Walk<'_> {
         };
         let below = At { path, ..*at };
         match &entry.body {
-            Body::Dir(root) => self.node(*root, &below, depth - 1),
+            Body::Dir(root) => self.folder(*root, &below, depth - 1),
             Body::Other(_) => Ok(true),
             Body::File(content) => match &content.chunks {
                 ChunkList::Inline(chunks) => {
@@ -200,11 +253,19 @@ impl Walk<'_> {
         }
     }
 
-    fn check_leaf(&self, id: ChunkId, len: Option<u32>) -> Result<()> {
+    /// Whether something lies in a damaged pack, so that only reading it tells whether it is hit.
+    fn is_suspect(&mut self, id: ChunkId) -> bool {
+        let packs = blast::damage_under(&self.store, self.packs, id);
+        let suspect = !packs.is_empty();
+        self.stood_on.extend(packs);
+        suspect
+    }
+
+    fn check_leaf(&mut self, id: ChunkId, len: Option<u32>) -> Result<()> {
         let Some(len) = len else {
             return self.store.read_node_bytes(id).map(drop);
         };
-        if self.read {
+        if self.is_suspect(id) || self.read {
             let mut bytes = Vec::new();
             return self.store.read_chunk(id, len, &mut bytes);
         }

@@ -58,7 +58,7 @@ impl<'a> Reach<'a> {
                 visit(Reached::Node(details))?;
             }
             if let Some(root) = source.root {
-                self.node(root, limits::FOLDER_DEPTH_MAX, visit)?;
+                self.node(root, limits::NODE_DEPTH_MAX, visit)?;
             }
         }
         Ok(())

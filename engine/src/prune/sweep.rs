@@ -211,9 +211,10 @@ pub(super) fn merge_indexes(repo: &Repo) -> Result<()> {
     let mut packs = BTreeMap::new();
     let mut read = Vec::new();
     for stat in &listed {
-        let bytes = match repo.get(&stat.key) {
+        let bytes = match repo.get_listed(stat) {
             Ok(bytes) => bytes,
-            Err(Error::Missing { .. }) => continue,
+            // Merged away meanwhile, or damaged, which is left for check to name.
+            Err(Error::Missing { .. } | Error::Corrupt { .. }) => continue,
             Err(error) => return Err(error),
         };
         // A damaged segment is left for check to name.

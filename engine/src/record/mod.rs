@@ -120,6 +120,14 @@ impl Block {
         self.records.is_empty()
     }
 
+    /// What it takes in memory, in bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of_val(self.bases.as_slice())
+            + size_of_val(self.segments.as_slice())
+            + size_of_val(self.records.as_slice())
+            + size_of_val(self.extents.as_slice())
+    }
+
     /// Length of a chunk in bytes.
     pub fn chunk_len(&self, ordinal: u16) -> Option<u32> {
         self.records.get(usize::from(ordinal)).map(|rec| rec.len)

@@ -1,8 +1,11 @@
 //! Key slots of a repository: list, add, remove.
 
+use std::collections::BTreeSet;
+
 use super::init::put_slot;
+use super::small::read_listed;
 use super::{Repo, format};
-use crate::backend::{Backend, ByteRange, ObjectKey, ObjectKind};
+use crate::backend::{Backend, ObjectKey, ObjectKind};
 use crate::crypto::format::decode_slot;
 use crate::crypto::{KdfParameters, Secret, Slot, SlotInfo, open_slot, random, seal_slot};
 use crate::error::{Error, Result};
@@ -11,6 +14,13 @@ use crate::limits::SLOTS_MAX;
 
 /// Every slot that decodes, one of its two copies being enough.
 pub fn slots(backend: &dyn Backend) -> Result<Vec<(ObjectId, Slot)>> {
+    let mut slots = slot_copies(backend)?;
+    slots.dedup_by_key(|(id, _)| *id);
+    Ok(slots)
+}
+
+/// Every slot that decodes, sorted by name. One whose copies differ is there twice: only a secret tells which is good.
+pub(super) fn slot_copies(backend: &dyn Backend) -> Result<Vec<(ObjectId, Slot)>> {
     let listed = backend
         .list(ObjectKind::Key)
         .map_err(|source| Error::Backend {
@@ -19,22 +29,27 @@ pub fn slots(backend: &dyn Backend) -> Result<Vec<(ObjectId, Slot)>> {
             source,
         })?;
     let mut slots: Vec<(ObjectId, Slot)> = Vec::new();
-    let mut keys: Vec<_> = listed.into_iter().map(|stat| stat.key).collect();
-    keys.sort_unstable();
+    let mut ids = BTreeSet::new();
     let mut damage = None;
-    for key in keys {
-        let ObjectKey::Key { slot: id, .. } = key else {
+    for stat in listed {
+        let ObjectKey::Key { slot: id, .. } = stat.key else {
             continue;
         };
-        if slots.len() >= SLOTS_MAX || slots.iter().any(|(known, _)| *known == id) {
+        if ids.len() >= SLOTS_MAX && !ids.contains(&id) {
             continue;
         }
-        let bytes = backend
-            .get(&key, ByteRange::All)
-            .map_err(Error::backend("read", &key))?;
-        match decode_slot(&bytes) {
+        ids.insert(id);
+        let slot = read_listed(backend, &stat)
+            .and_then(|bytes| decode_slot(&bytes).map_err(Error::corrupt(stat.key)));
+        match slot {
+            // Sorted by name, so that a copy comes directly behind what it copies.
+            Ok(slot)
+                if slots
+                    .last()
+                    .is_some_and(|(known, last)| (*known, last) == (id, &slot)) => {}
             Ok(slot) => slots.push((id, slot)),
-            Err(error) => damage = Some(Error::corrupt(key)(error)),
+            Err(error @ (Error::Corrupt { .. } | Error::Missing { .. })) => damage = Some(error),
+            Err(error) => return Err(error),
         }
     }
     match damage {
@@ -62,15 +77,15 @@ pub fn add(repo: &Repo, secret: &Secret, kdf: KdfParameters, info: SlotInfo) -> 
 /// Which slot this secret opens.
 pub fn current(repo: &Repo, secret: &Secret) -> Result<Option<ObjectId>> {
     let config = format::encode(repo.config());
-    for (id, slot) in slots(repo.backend().as_ref())? {
-        if open_slot(&slot, &config, secret)
-            .map_err(Error::corrupt(id))?
-            .is_some()
-        {
-            return Ok(Some(id));
+    let mut damage = None;
+    for (id, slot) in slot_copies(repo.backend().as_ref())? {
+        match open_slot(&slot, &config, secret) {
+            Ok(Some(_)) => return Ok(Some(id)),
+            Ok(None) => {}
+            Err(error) => damage = Some(Error::corrupt(format!("key slot {id}"))(error)),
         }
     }
-    Ok(None)
+    damage.map_or(Ok(None), Err)
 }
 
 /// Removes a slot; the last one is never removed.

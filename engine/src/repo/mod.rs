@@ -20,7 +20,7 @@ pub use store::{Store, Usable};
 pub use walk::{FolderWalk, find};
 
 pub(crate) use lru::lock;
-pub(crate) use small::is_unanswered;
+pub(crate) use small::{is_unanswered, read_listed};
 
 use std::sync::Arc;
 

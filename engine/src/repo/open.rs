@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::small::read_whole;
 use super::{CHUNKER, Config, FORMAT_VERSION, Repo, SUITE, format, keys};
-use crate::backend::{Backend, BackendErrorKind, ByteRange, ObjectKey};
+use crate::backend::{Backend, ObjectKey};
 use crate::codec::FormatError;
 use crate::crypto::{Secret, open_slot};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 /// Opens with a password or the bytes of a key file, whichever the slots take.
 pub fn open(backend: Arc<dyn Backend>, secret: &Secret) -> Result<Repo> {
     let copies = read_configs(backend.as_ref())?;
-    let slots = keys::slots(backend.as_ref())?;
+    let slots = keys::slot_copies(backend.as_ref())?;
     let mut damage = None;
     for (_, slot) in &slots {
         for bytes in &copies {
@@ -42,37 +43,48 @@ pub fn open(backend: Arc<dyn Backend>, secret: &Secret) -> Result<Repo> {
 /// Reads the config without a key, and refuses what this program does not know.
 pub fn config_of(backend: &dyn Backend) -> Result<Config> {
     let copies = read_configs(backend)?;
-    let mut problem = FormatError::new("config", "is missing");
+    let mut problem = Error::corrupt("config")(FormatError::new("config", "is missing"));
     for bytes in &copies {
-        match format::decode(bytes) {
-            Ok(config) => return check_supported(&config).map(|()| config),
+        match decode_supported(bytes) {
+            Ok(config) => return Ok(config),
             Err(error) => problem = error,
         }
     }
-    Err(Error::corrupt("config")(problem))
+    Err(problem)
 }
 
+fn decode_supported(bytes: &[u8]) -> Result<Config> {
+    let config = format::decode(bytes).map_err(Error::corrupt("config"))?;
+    check_supported(&config).map(|()| config)
+}
+
+/// The copies of the config that can be read. What only one of them says may be rot: a newer format is believed if
+/// neither is of this one.
 fn read_configs(backend: &dyn Backend) -> Result<Vec<Vec<u8>>> {
     let mut copies = Vec::new();
+    let mut unusable = None;
     for copy in [false, true] {
-        let key = ObjectKey::config(copy);
-        match backend.get(&key, ByteRange::All) {
-            Ok(bytes) => {
-                if let Ok(config) = format::decode(&bytes) {
-                    check_supported(&config)?;
-                }
-                copies.push(bytes);
-            }
-            Err(error) if error.kind() == BackendErrorKind::NotFound => {}
-            Err(error) => return Err(Error::backend("read", &key)(error)),
+        match read_whole(backend, &ObjectKey::config(copy)) {
+            Ok(bytes) => copies.push(bytes),
+            Err(Error::Missing { .. }) => {}
+            Err(error @ Error::Corrupt { .. }) => unusable = Some(error),
+            Err(error) => return Err(error),
         }
     }
     if copies.is_empty() {
-        return Err(Error::NoRepository {
+        return Err(unusable.unwrap_or_else(|| Error::NoRepository {
             address: backend.address(),
-        });
+        }));
     }
-    Ok(copies)
+    let mut unsupported = None;
+    for bytes in &copies {
+        match decode_supported(bytes) {
+            Ok(_) => return Ok(copies),
+            Err(error @ Error::UnsupportedFormat { .. }) => unsupported = Some(error),
+            Err(_) => {}
+        }
+    }
+    unsupported.map_or(Ok(copies), Err)
 }
 
 fn check_supported(config: &Config) -> Result<()> {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::Repo;
 use crate::backend::{BackendErrorKind, ByteRange, ObjectKey, ObjectKind, PackName};
 use crate::codec::FormatError;
-use crate::crypto::{BoxKind, SessionKey, open_box};
+use crate::crypto::{SessionKey, open_box};
 use crate::error::{Error, Result};
 use crate::index::{BoxRef, IndexedPack};
+use crate::limits;
 use crate::pack::format::{decode_footer, decode_trailer};
 
 /// All packs of the repository and their sizes in bytes.
@@ -48,6 +49,12 @@ pub fn read_footer(repo: &Repo, name: PackName, size_bytes: u64) -> Result<Index
     const TAIL: usize = 64 * 1024;
     let key = ObjectKey::pack(name);
     let corrupt = |error: FormatError| Error::corrupt(key)(error);
+    if size_bytes > limits::PACK_BYTES_MAX {
+        return Err(corrupt(FormatError::new(
+            "pack",
+            "it is larger than packs can be",
+        )));
+    }
     let read = |length: usize| -> Result<Vec<u8>> {
         let length = (length as u64).min(size_bytes);
         repo.backend()
@@ -93,16 +100,9 @@ pub fn read_footer(repo: &Repo, name: PackName, size_bytes: u64) -> Result<Index
         .boxes
         .last()
         .map_or(0, |place| place.offset + u64::from(place.header.stored_len));
-    if ends > trailer.footer_offset
-        || footer
-            .boxes
-            .iter()
-            .any(|place| place.header.kind > BoxKind::Records)
-    {
-        return Err(corrupt(FormatError::new(
-            "pack footer",
-            "boxes do not fit in the pack",
-        )));
+    if ends > trailer.footer_offset {
+        let problem = "boxes do not fit in the pack";
+        return Err(corrupt(FormatError::new("pack footer", problem)));
     }
     Ok(IndexedPack {
         name,

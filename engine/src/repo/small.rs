@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Repo;
 use crate::backend::{
-    BackendError, BackendErrorKind, ByteRange, ObjectKey, ObjectKind, ObjectStat,
+    Backend, BackendError, BackendErrorKind, ByteRange, ObjectKey, ObjectKind, ObjectStat,
 };
+use crate::codec::FormatError;
 use crate::codec::frame::Kind;
 use crate::crypto::{open_record, seal_record};
 use crate::error::{Error, Result};
@@ -27,15 +28,12 @@ impl Repo {
 
     /// Reads a whole object.
     pub fn get(&self, key: &ObjectKey) -> Result<Vec<u8>> {
-        self.backend.get(key, ByteRange::All).map_err(|error| {
-            if error.kind() == BackendErrorKind::NotFound {
-                Error::Missing {
-                    object: key.to_string(),
-                }
-            } else {
-                Error::backend("read", key)(error)
-            }
-        })
+        read_whole(self.backend.as_ref(), key)
+    }
+
+    /// Reads a whole object that was listed: its length is known.
+    pub fn get_listed(&self, stat: &ObjectStat) -> Result<Vec<u8>> {
+        read_listed(self.backend.as_ref(), stat)
     }
 
     /// Reads and opens an object; a copy in the cache that does not open is dropped and the store is asked.
@@ -73,7 +71,16 @@ impl Repo {
 
     /// Reads a small record.
     pub fn read_small<T: SmallRecord>(&self, key: &ObjectKey) -> Result<T> {
-        decode(&self.open_small(key, &self.get(key)?)?).map_err(Error::corrupt(key))
+        self.decode_small(key, &self.get(key)?)
+    }
+
+    /// Reads a small record that was listed.
+    pub fn read_small_listed<T: SmallRecord>(&self, stat: &ObjectStat) -> Result<T> {
+        self.decode_small(&stat.key, &self.get_listed(stat)?)
+    }
+
+    fn decode_small<T: SmallRecord>(&self, key: &ObjectKey, bytes: &[u8]) -> Result<T> {
+        decode(&self.open_small(key, bytes)?).map_err(Error::corrupt(key))
     }
 
     fn open_small(&self, key: &ObjectKey, bytes: &[u8]) -> Result<Vec<u8>> {
@@ -95,17 +102,16 @@ impl Repo {
 
     /// Reads how a session ended; none while it is open.
     pub fn end(&self, session: SessionId) -> Result<Option<End>> {
-        match self.read_end(&ObjectKey::end(session)) {
+        let key = ObjectKey::end(session);
+        match self.past_copies(&key, || self.open_end(&key, &self.get(&key)?)) {
             Err(Error::Missing { .. }) => Ok(None),
             end => end.map(Some),
         }
     }
 
-    fn read_end(&self, key: &ObjectKey) -> Result<End> {
-        self.past_copies(key, || {
-            let bytes = self.get(key)?;
-            end_format::decode(&self.open_small(key, &bytes)?).map_err(Error::corrupt(key))
-        })
+    /// Opens the bytes of an end record.
+    pub(crate) fn open_end(&self, key: &ObjectKey, bytes: &[u8]) -> Result<End> {
+        end_format::decode(&self.open_small(key, bytes)?).map_err(Error::corrupt(key))
     }
 
     /// Puts how a session ended, if nothing is there yet. Answers whether these bytes are what stands there now.
@@ -133,7 +139,7 @@ impl Repo {
     pub fn settled(&self) -> Result<SettledRecord> {
         let mut all = SettledRecord::default();
         for stat in self.list(ObjectKind::Settled)? {
-            let record: SettledRecord = self.read_small(&stat.key)?;
+            let record: SettledRecord = self.read_small_listed(&stat)?;
             all.aborted.extend(record.aborted);
             all.forgotten.extend(record.forgotten);
         }
@@ -162,13 +168,18 @@ impl Repo {
 
     /// Ids that are forgotten: markers and settled lists together.
     pub fn forgotten(&self) -> Result<BTreeSet<SessionId>> {
-        let mut ids: BTreeSet<_> = self.settled()?.forgotten.into_iter().collect();
-        for stat in self.list(ObjectKind::Forgotten)? {
-            if let ObjectKey::Forgotten(id) = stat.key {
-                ids.insert(id);
-            }
-        }
+        let mut ids = self.forgotten_markers()?;
+        ids.extend(self.settled()?.forgotten);
         Ok(ids)
+    }
+
+    fn forgotten_markers(&self) -> Result<BTreeSet<SessionId>> {
+        let markers = self.list(ObjectKind::Forgotten)?.into_iter();
+        let ids = markers.filter_map(|stat| match stat.key {
+            ObjectKey::Forgotten(id) => Some(id),
+            _ => None,
+        });
+        Ok(ids.collect())
     }
 
     /// All tombstones.
@@ -178,7 +189,7 @@ impl Repo {
             let ObjectKey::Tombstone(id) = stat.key else {
                 continue;
             };
-            match self.read_small(&stat.key) {
+            match self.read_small_listed(&stat) {
                 Ok(record) => drop(tombstones.insert(id, record)),
                 // Swept between the list and the read: its packs are gone, nobody can rely on them.
                 Err(Error::Missing { .. }) => {}
@@ -198,27 +209,37 @@ impl Repo {
         self.ends(true)
     }
 
-    /// Live snapshots whose records open, oldest first: the others are named by `check`.
+    /// Live snapshots whose records open, oldest first: what does not is named by `check`.
     pub fn readable_snapshots(&self) -> Result<Vec<Listed>> {
-        self.list_ends(false, true)
+        let ends = self.list(ObjectKind::End)?;
+        let forgotten = Error::unless_damaged(self.forgotten())?;
+        let forgotten = forgotten.map_or_else(|| self.forgotten_markers(), Ok)?;
+        self.open_ends(ends, |id| !forgotten.contains(&id), true)
     }
 
     fn ends(&self, forgotten_ones: bool) -> Result<Vec<Listed>> {
-        self.list_ends(forgotten_ones, false)
-    }
-
-    fn list_ends(&self, forgotten_ones: bool, skip_damaged: bool) -> Result<Vec<Listed>> {
         let ends = self.list(ObjectKind::End)?;
         let forgotten = self.forgotten()?;
+        let wanted = |id| forgotten.contains(&id) == forgotten_ones;
+        self.open_ends(ends, wanted, false)
+    }
+
+    fn open_ends(
+        &self,
+        ends: Vec<ObjectStat>,
+        wanted: impl Fn(SessionId) -> bool,
+        skip_damaged: bool,
+    ) -> Result<Vec<Listed>> {
         let mut listed = Vec::new();
         for stat in ends {
             let ObjectKey::End(id) = stat.key else {
                 continue;
             };
-            if forgotten.contains(&id) != forgotten_ones {
+            if !wanted(id) {
                 continue;
             }
-            let end = match self.read_end(&stat.key) {
+            let read = || self.open_end(&stat.key, &self.get_listed(&stat)?);
+            let end = match self.past_copies(&stat.key, read) {
                 // Settled between the list and the read.
                 Err(Error::Missing { .. }) => continue,
                 Err(Error::Corrupt { .. }) if skip_damaged => continue,
@@ -234,6 +255,38 @@ impl Repo {
         }
         sort(&mut listed);
         Ok(listed)
+    }
+}
+
+/// Reads a whole object, if it is not larger than its kind can be: what lies on a backend is anybody's.
+pub(super) fn read_whole(backend: &dyn Backend, key: &ObjectKey) -> Result<Vec<u8>> {
+    match backend.stat(key) {
+        Ok(Some(stat)) => read_listed(backend, &stat),
+        Ok(None) => Err(missing(key)),
+        Err(error) => Err(Error::backend("look at", key)(error)),
+    }
+}
+
+/// Reads a whole object whose length was said by a list.
+pub(crate) fn read_listed(backend: &dyn Backend, stat: &ObjectStat) -> Result<Vec<u8>> {
+    let key = &stat.key;
+    let max = key.kind().size_bytes_max();
+    if stat.size_bytes > max {
+        let problem = format!("has {} bytes, {max} is the most", stat.size_bytes);
+        return Err(Error::corrupt(key)(FormatError::new("object", problem)));
+    }
+    backend.get(key, ByteRange::All).map_err(|error| {
+        if error.kind() == BackendErrorKind::NotFound {
+            missing(key)
+        } else {
+            Error::backend("read", key)(error)
+        }
+    })
+}
+
+fn missing(key: &ObjectKey) -> Error {
+    Error::Missing {
+        object: key.to_string(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Chunks by name: through index, record blocks and segments to bytes, each step bounded and verified.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::Repo;
 use super::lru::{Lru, lock};
 use super::packs::{packs_that_exist, read_footer, read_stored_box};
 use super::resolve::{Part, Resolver, Span};
-use crate::backend::{ObjectKey, ObjectKind};
+use crate::backend::{ObjectKey, ObjectKind, PackName};
 use crate::codec::FormatError;
 use crate::crypto::{SessionKey, open_box};
 use crate::error::{Error, Result};
@@ -37,6 +37,8 @@ pub struct Store {
     blocks: Lru<BlockRef, LoadedBlock>,
     pub(super) folders: Lru<ChunkId, Vec<Entry>>,
     keys: Mutex<HashMap<SessionId, Arc<SessionKey>>>,
+    /// Segments of which no copy could be read: another record may make their chunks of something else.
+    lost: Mutex<HashSet<SegmentId>>,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,13 @@ pub struct LoadedBlock {
     bases: Vec<OnceLock<ChunkRef>>,
 }
 
+impl LoadedBlock {
+    /// What it takes in memory, about.
+    fn size_bytes(&self) -> usize {
+        self.block.size_bytes() + size_of_val(self.bases.as_slice())
+    }
+}
+
 impl Store {
     /// Loads the index. With `footers`, packs that no index segment names are read by their footers.
     pub fn load(repo: &Repo, usable: &Usable, footers: bool) -> Result<Self> {
@@ -62,9 +71,10 @@ impl Store {
             repo: repo.clone(),
             state: RwLock::new(Arc::new(state)),
             segments: Lru::new(limits::SEGMENT_CACHE_BYTES),
-            blocks: Lru::new(limits::BLOCK_CACHE),
+            blocks: Lru::new(limits::BLOCK_CACHE_BYTES),
             folders: Lru::new(limits::FOLDER_CACHE_ENTRIES),
             keys: Mutex::default(),
+            lost: Mutex::default(),
         })
     }
 
@@ -94,6 +104,7 @@ impl Store {
             .state
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(state);
+        lock(&self.lost).clear();
         // Blocks are numbered by the loaded index.
         self.blocks.clear();
         Ok(())
@@ -212,15 +223,23 @@ impl Store {
         name: impl Fn(&crate::crypto::RootKey, &[u8]) -> ChunkId,
     ) -> Result<()> {
         let start = out.len();
-        if let Err(error) = self.read_once(id, len, out) {
-            // The object may have moved since the index was loaded: look again once the index says otherwise.
+        let mut may_have_moved = true;
+        let mut lost = lock(&self.lost).len();
+        while let Err(error) = self.read_once(id, len, out) {
             out.truncate(start);
-            let moved = matches!(error, Error::Missing { .. } | Error::MissingChunk { .. });
-            if !moved {
+            let gone = matches!(error, Error::Missing { .. } | Error::MissingChunk { .. });
+            if gone && may_have_moved {
+                // The object may have moved since the index was loaded: look again in what the index says now.
+                may_have_moved = false;
+                self.reload()?;
+                lost = 0;
+                continue;
+            }
+            // What is lost is known now: another record may make the same chunk.
+            let before = std::mem::replace(&mut lost, lock(&self.lost).len());
+            if lost == before {
                 return Err(error);
             }
-            self.reload()?;
-            self.read_once(id, len, out)?;
         }
         let bytes = out.get(start..).unwrap_or_default();
         if name(self.repo.root(), bytes) != id {
@@ -294,6 +313,11 @@ impl Store {
                         Err(error) => last = error,
                     }
                 }
+                if last.is_damage() {
+                    lock(&self.lost).insert(id);
+                    lock(&state.resolvable).clear();
+                    self.blocks.clear();
+                }
                 Err(last)
             },
             Vec::len,
@@ -361,7 +385,7 @@ impl Store {
                 let bases = block.bases.iter().map(|_| OnceLock::new()).collect();
                 Ok(LoadedBlock { block, bases })
             },
-            |_| 1,
+            LoadedBlock::size_bytes,
         )
     }
 
@@ -437,10 +461,9 @@ impl Store {
                     .segments
                     .get(number as usize)
                     .is_some_and(|segment| {
-                        state
-                            .index
-                            .segment(*segment)
-                            .any(|place| state.is_usable(place.pack))
+                        let mut places = state.index.segment(*segment);
+                        !lock(&self.lost).contains(segment)
+                            && places.any(|place| state.is_usable(place.pack))
                     })
             };
             if !usable {
@@ -484,15 +507,15 @@ fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
     let mut builder = IndexBuilder::default();
     for stat in repo.list(ObjectKind::Index)? {
         let opened = repo.past_copies(&stat.key, || {
-            let bytes = repo.get(&stat.key)?;
+            let bytes = repo.get_listed(&stat)?;
             index::format::open(repo.root(), repo.id(), &bytes).map_err(Error::corrupt(stat.key))
         });
         match opened {
             Ok(packs) => packs.iter().for_each(|pack| builder.add(pack)),
             // Merged away between the list and the read: what it said stands elsewhere or is asked for by a reload.
             Err(Error::Missing { .. }) => {}
-            // A damaged hint is no hint: the packs say the same of themselves.
-            Err(error @ Error::Corrupt { .. }) if footers => tracing::warn!("{error}"),
+            // A damaged hint is no hint: the packs say the same of themselves, now or after a miss.
+            Err(Error::Corrupt { source, .. }) => tracing::warn!("{}: {source}", stat.key),
             Err(error) => return Err(error),
         }
     }
@@ -516,10 +539,10 @@ fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
     let usable = index.packs().iter().map(|pack| match usable {
         Usable::Indexed => true,
         Usable::Except(condemned) => {
-            exists
-                .as_ref()
-                .is_some_and(|exists| exists.contains_key(&pack.name))
-                && !condemned.contains(&pack.name.to_string())
+            // One of another length is cut short: what is behind the cut is not there.
+            let whole =
+                |exists: &BTreeMap<PackName, u64>| exists.get(&pack.name) == Some(&pack.size_bytes);
+            exists.as_ref().is_some_and(whole) && !condemned.contains(&pack.name.to_string())
         }
     });
     Ok(State {

@@ -15,10 +15,6 @@ impl Store {
     pub fn folder(&self, root: ChunkId) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         self.folder_into(root, None, &mut entries)?;
-        let sorted = entries.is_sorted_by(|a, b| a.name < b.name);
-        if !sorted {
-            return Err(damaged(root, "its entries are not sorted"));
-        }
         Ok(entries)
     }
 
@@ -30,11 +26,20 @@ impl Store {
 
     fn folder_into(&self, id: ChunkId, level: Option<u8>, out: &mut Vec<Entry>) -> Result<()> {
         match self.read_node(id)? {
-            Node::Folder(entries) if level.is_none_or(|level| level == 0) => out.extend(entries),
+            Node::Folder(entries) if level.is_none_or(|level| level == 0) => {
+                // Looked at leaf by leaf: a node that is named twice must not be gathered for ever.
+                let Some(first) = entries.first() else {
+                    return level.map_or(Ok(()), |_| Err(damaged(id, "it holds nothing")));
+                };
+                if out.last().is_some_and(|last| last.name >= first.name) {
+                    return Err(damaged(id, "entries of the folder are not sorted"));
+                }
+                out.extend(entries);
+            }
             Node::FolderIndex {
                 level: own,
                 children,
-            } if own > 0 && level.is_none_or(|level| level == own) => {
+            } if own > 0 && !children.is_empty() && level.is_none_or(|level| level == own) => {
                 for child in children {
                     self.folder_into(child, Some(own - 1), out)?;
                 }
@@ -55,19 +60,17 @@ impl Store {
         match &content.chunks {
             ChunkList::Inline(inline) => chunks.extend(inline),
             ChunkList::Node(root) => {
+                let list = Place {
+                    id: *root,
+                    level: None,
+                    len: Some(content.size_bytes),
+                };
                 self.list_into(
-                    *root,
-                    None,
+                    list,
+                    &mut 0,
                     &mut |id, len| chunks.push((id, len)),
                     &mut |_| {},
                 )?;
-                let sum: u64 = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
-                if sum != content.size_bytes {
-                    return Err(damaged(
-                        *root,
-                        "its chunks do not sum up to the size of the content",
-                    ));
-                }
             }
         }
         Ok(chunks)
@@ -80,32 +83,59 @@ impl Store {
         chunk: &mut dyn FnMut(ChunkId, u32),
         node: &mut dyn FnMut(ChunkId),
     ) -> Result<()> {
-        self.list_into(root, None, chunk, node)
+        let list = Place {
+            id: root,
+            level: None,
+            len: None,
+        };
+        self.list_into(list, &mut 0, chunk, node)
     }
 
+    /// Each node is checked against what is said of it above, before anything below it is read: so no list is longer than
+    /// the content that names it.
     fn list_into(
         &self,
-        id: ChunkId,
-        level: Option<u8>,
+        at: Place,
+        count: &mut usize,
         chunk: &mut dyn FnMut(ChunkId, u32),
         node: &mut dyn FnMut(ChunkId),
     ) -> Result<()> {
+        let id = at.id;
         node(id);
-        let Node::List {
-            level: own,
-            entries,
-        } = self.read_node(id)?
-        else {
+        let Node::List { level, entries } = self.read_node(id)? else {
             return Err(damaged(id, "it is not the node of a list"));
         };
-        if level.is_some_and(|level| level != own) {
+        if at.level.is_some_and(|said| said != level) {
             return Err(damaged(id, "it stands on the wrong level"));
         }
+        if entries.is_empty() || entries.iter().any(|entry| entry.len == 0) {
+            return Err(damaged(id, "it names what is empty"));
+        }
+        let mut lens = entries.iter().map(|entry| entry.len);
+        let sum = lens.try_fold(0_u64, u64::checked_add);
+        if sum.is_none() || at.len.is_some_and(|said| Some(said) != sum) {
+            return Err(damaged(
+                id,
+                "its chunks do not sum up to the size of the content",
+            ));
+        }
+        if level == 0 {
+            *count += entries.len();
+            if *count > limits::CONTENT_CHUNKS_MAX {
+                return Err(damaged(id, "its content has more chunks than one can have"));
+            }
+        }
         for entry in entries {
-            if own == 0 {
-                chunk(entry.id, u32::try_from(entry.len).unwrap_or(u32::MAX));
-            } else {
-                self.list_into(entry.id, Some(own - 1), chunk, node)?;
+            match level.checked_sub(1) {
+                None => chunk(entry.id, u32::try_from(entry.len).unwrap_or(u32::MAX)),
+                below => {
+                    let below = Place {
+                        id: entry.id,
+                        level: below,
+                        len: Some(entry.len),
+                    };
+                    self.list_into(below, count, chunk, node)?;
+                }
             }
         }
         Ok(())
@@ -163,6 +193,14 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// A node of a list, and what is said of it above.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    id: ChunkId,
+    level: Option<u8>,
+    len: Option<u64>,
 }
 
 /// Looks entries up one after another; keeps the folders of the last path open.

@@ -1,10 +1,13 @@
 //! Bytes of end records: a snapshot, or aborted. `repo-format.md` § End record.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::Snapshot;
+use super::{Snapshot, SnapshotSource};
 use crate::codec::FormatError;
 use crate::limits;
+use crate::path::check_component;
 
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,5 +37,25 @@ pub fn decode(json: &[u8]) -> Result<End, FormatError> {
     if json.len() > limits::SMALL_RECORD_BYTES_MAX {
         return Err(FormatError::new("end record", "is too large"));
     }
-    serde_json::from_slice(json).map_err(|error| FormatError::new("end record", error.to_string()))
+    let end = serde_json::from_slice(json)
+        .map_err(|error| FormatError::new("end record", error.to_string()))?;
+    if let End::Committed(snapshot) = &end {
+        check_names(&snapshot.sources)?;
+    }
+    Ok(end)
+}
+
+/// A restore makes folders of these names.
+fn check_names(sources: &[SnapshotSource]) -> Result<(), FormatError> {
+    let mut known = BTreeSet::new();
+    for source in sources {
+        let problem = match check_component(source.name.as_bytes()) {
+            Err(error) => error.to_string(),
+            Ok(()) if !known.insert(&source.name) => "two have one name".into(),
+            Ok(()) => continue,
+        };
+        let what = format!("name of source {:?}: {problem}", source.name);
+        return Err(FormatError::new("end record", what));
+    }
+    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::format::{encode_entry, encode_folder, encode_folder_index, encode_list};
 use super::{ChunkList, Entry, ListEntry};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::limits::INLINE_CHUNKS_MAX;
+use crate::limits::{CONTENT_CHUNKS_MAX, INLINE_CHUNKS_MAX};
 
 /// Least children of a node that is not the last.
 const CHILDREN_MIN: usize = 16;
@@ -26,6 +26,10 @@ pub fn write_list(entries: Vec<ListEntry>, nodes: &mut dyn NodeSink) -> Result<C
         return Ok(ChunkList::Inline(
             entries.iter().map(|entry| (entry.id, len(entry))).collect(),
         ));
+    }
+    if entries.len() > CONTENT_CHUNKS_MAX {
+        let what = format!("a content has more than {CONTENT_CHUNKS_MAX} chunks");
+        return Err(Error::Refused { what });
     }
     let mut level = 0;
     let mut entries = entries;
