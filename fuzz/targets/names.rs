@@ -62,7 +62,7 @@ pub fn id(data: &[u8]) -> bool {
 }
 
 pub fn id_seeds() -> Vec<Vec<u8>> {
-    texts(&["00", &"ab".repeat(16), &"0F".repeat(32)])
+    texts(&["00", &"ab".repeat(16), &"0f".repeat(32)])
 }
 
 /// Paths of objects in a repository's folder.
