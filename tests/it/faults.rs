@@ -80,7 +80,7 @@ impl Stage {
 }
 
 fn assert_clean(repo: &Repo, fault: &str) {
-    let report = check(repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
+    let report = check(repo, Level::Data, 2, &NoObserver, &Cancel::default()).unwrap();
     assert!(report.is_clean(), "{fault}: {:#?}", report.problems);
 }
 

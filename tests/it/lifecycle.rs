@@ -46,13 +46,13 @@ fn stored_bytes(backend: &dyn Backend) -> u64 {
 }
 
 fn assert_clean(repo: &Repo) {
-    let report = check(repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
+    let report = check(repo, Level::Data, 2, &NoObserver, &Cancel::default()).unwrap();
     assert!(report.is_clean(), "{:#?}", report.problems);
 }
 
 /// A crash inside init may leave one of two copies of the config; nothing else may be wrong.
 fn assert_nothing_lost(repo: &Repo) {
-    let report = check(repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
+    let report = check(repo, Level::Data, 2, &NoObserver, &Cancel::default()).unwrap();
     let lost = report
         .problems
         .iter()

@@ -275,13 +275,13 @@ impl Model {
     }
 
     fn assert_clean(&self, repo: &Repo) {
-        let report = check(repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
+        let report = check(repo, Level::Data, 2, &NoObserver, &Cancel::default()).unwrap();
         assert!(report.is_clean(), "{}", Lines(&report.problems));
         assert_eq!(report.snapshots, self.live.len() as u64);
     }
 
     fn assert_nothing_lost(&self, repo: &Repo) {
-        let mut problems = check(repo, Level::Structure, &NoObserver, &Cancel::default())
+        let mut problems = check(repo, Level::Structure, 2, &NoObserver, &Cancel::default())
             .unwrap()
             .problems;
         problems.retain(|problem| problem.consequence != Consequence::Healed);

@@ -13,6 +13,7 @@ use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
+use crate::repository::parallel;
 use crate::ui::format::{count, printable};
 
 const EXAMPLES: &str = "\
@@ -110,7 +111,7 @@ pub(crate) fn run(args: &CheckArgs, context: &Context) -> Result<ExitCode, CliEr
         Some(Subset::Bytes(bytes)) => Level::Subset(EngineSubset::Bytes { bytes, seed }),
     };
     let progress = context.ui.progress();
-    let done = check(&repo, level, &progress, &cancel());
+    let done = check(&repo, level, parallel(), &progress, &cancel());
     drop(progress);
     tell(&done?, context)
 }

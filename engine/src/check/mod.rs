@@ -1,6 +1,7 @@
 //! check(): verifies a repository. Damage found is data; only a backend that cannot be reached is an error.
 
 mod blast;
+mod content;
 mod packs;
 mod problem;
 mod records;
@@ -88,10 +89,11 @@ impl CheckReport {
     }
 }
 
-/// Verifies the repository.
+/// Verifies the repository. `parallel`: threads that read.
 pub fn check(
     repo: &Repo,
     level: Level,
+    parallel: usize,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<CheckReport> {
@@ -108,13 +110,14 @@ pub fn check(
         observer.event(Event::Phase {
             name: "reading packs",
         });
-        packs::read(repo, level, &mut packs, &mut report, observer, cancel)?;
+        let how = packs::How { level, parallel };
+        packs::read(repo, how, &mut packs, &mut report, observer, cancel)?;
     }
     observer.event(Event::Phase {
         name: "checking snapshots",
     });
-    let read = level == Level::Data;
-    snapshots::check(repo, read, &packs, &mut report, observer, cancel)?;
+    let readers = if level == Level::Data { parallel } else { 0 };
+    snapshots::check(repo, readers, &packs, &mut report, observer, cancel)?;
     report.problems.sort();
     report.problems.dedup();
     Ok(report)

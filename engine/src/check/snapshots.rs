@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::blast::{self, Blast, Hits};
 use super::packs::Packs;
-use super::{CheckReport, damage};
+use super::{CheckReport, content, damage};
 use crate::backend::PackName;
 use crate::backup::Cancel;
 use crate::error::Result;
@@ -17,10 +17,10 @@ use crate::repo::{Repo, Store, Usable};
 use crate::snapshot::select::Listed;
 use crate::tree::{Body, ChunkList, Entry, Node};
 
-/// Checks every live snapshot. With `read`, every chunk is made and compared with its name.
+/// Checks every live snapshot. With `readers`, every chunk is made and compared with its name, by so many threads.
 pub(super) fn check(
     repo: &Repo,
-    read: bool,
+    readers: usize,
     packs: &Packs,
     report: &mut CheckReport,
     observer: &dyn Observer,
@@ -32,6 +32,12 @@ pub(super) fn check(
         true,
     )?;
     let snapshots = live(repo)?;
+    let read = readers > 0;
+    let made = if read {
+        content::verify(&store, &snapshots, readers, observer, cancel)?
+    } else {
+        HashSet::new()
+    };
     observer.event(Event::Total {
         bytes: 0,
         items: snapshots.len() as u64,
@@ -39,6 +45,7 @@ pub(super) fn check(
     let mut walk = Walk {
         store,
         read,
+        made,
         packs,
         cancel,
         good: HashSet::new(),
@@ -82,6 +89,8 @@ fn live(repo: &Repo) -> Result<Vec<Listed>> {
 struct Walk<'a> {
     store: Store,
     read: bool,
+    /// Chunks that were made and are as they should be.
+    made: HashSet<ChunkId>,
     packs: &'a Packs,
     cancel: &'a Cancel,
     good: HashSet<ChunkId>,
@@ -265,7 +274,12 @@ impl Walk<'_> {
         let Some(len) = len else {
             return self.store.read_node_bytes(id).map(drop);
         };
-        if self.is_suspect(id) || self.read {
+        let suspect = self.is_suspect(id);
+        if self.made.contains(&id) {
+            // Its length stands in each list that names it.
+            return self.store.check_chunk(id, len);
+        }
+        if suspect || self.read {
             let mut bytes = Vec::new();
             return self.store.read_chunk(id, len, &mut bytes);
         }

@@ -61,7 +61,7 @@ impl Case<'_> {
     fn checked(&self, level: Level) -> String {
         let done = self
             .open()
-            .and_then(|(_, repo)| check(&repo, level, &NoObserver, &Cancel::default()));
+            .and_then(|(_, repo)| check(&repo, level, 2, &NoObserver, &Cancel::default()));
         match done {
             Ok(report) => self.told(&report),
             Err(error) => failure(&error),

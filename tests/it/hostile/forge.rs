@@ -118,9 +118,9 @@ impl Forge {
         let (repo, listed) = self.commit(root, "script");
         let restored = read_listed(&repo, &listed).expect_err("it restores");
         assert!(is_damage(&restored), "{restored}");
-        let report = check(&repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
+        let report = check(&repo, Level::Data, 2, &NoObserver, &Cancel::default()).unwrap();
         assert!(!report.is_clean(), "check finds nothing");
-        let structure = check(&repo, Level::Structure, &NoObserver, &Cancel::default());
+        let structure = check(&repo, Level::Structure, 2, &NoObserver, &Cancel::default());
         drop(structure.unwrap());
         if let Err(error) = prune_at(&repo, i64::MAX / 2) {
             assert!(is_damage(&error), "{error}");

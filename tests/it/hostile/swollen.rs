@@ -62,6 +62,14 @@ impl Backend for Swollen {
         self.inner.delete(key)
     }
 
+    fn is_at_hand(&self, key: &ObjectKey) -> bool {
+        self.inner.is_at_hand(key)
+    }
+
+    fn drop_copy(&self, key: &ObjectKey) -> bool {
+        self.inner.drop_copy(key)
+    }
+
     fn address(&self) -> String {
         self.inner.address()
     }
@@ -102,7 +110,7 @@ fn everything(swollen: &Arc<Swollen>, streams: &Streams) {
             assert!(read == *streams, "{key}");
         }
     }
-    let report = check(&repo, Level::Data, &NoObserver, &Cancel::default()).unwrap();
+    let report = check(&repo, Level::Data, 2, &NoObserver, &Cancel::default()).unwrap();
     let named = report
         .problems
         .iter()

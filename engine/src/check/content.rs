@@ -1,0 +1,155 @@
+//! Content: every chunk is made and compared with its name, by several threads, in the order in which chunks lie, so that each
+//! segment is opened about once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::damage;
+use crate::backup::Cancel;
+use crate::error::Result;
+use crate::id::ChunkId;
+use crate::progress::{Event, Observer};
+use crate::repo::{Span, Store};
+use crate::segment::SegmentId;
+use crate::snapshot::select::Listed;
+use crate::tree::{Body, ChunkList, Node};
+
+/// Chunks that a thread takes at a time: few, so that all threads read in the same neighbourhood.
+const TAKE: usize = 32;
+
+/// A chunk, and where most of it lies: pack and offset.
+type Placed = ((u32, u64), ChunkId, u32);
+
+/// Makes every chunk of these snapshots; answers those that are as they should be. What is wrong with others, the walk over
+/// the snapshots tells.
+pub(super) fn verify(
+    store: &Store,
+    snapshots: &[Listed],
+    parallel: usize,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<HashSet<ChunkId>> {
+    let chunks = in_order(store, leaves(store, snapshots, cancel)?)?;
+    observer.event(Event::Total {
+        bytes: chunks.iter().map(|(_, _, len)| u64::from(*len)).sum(),
+        items: 0,
+    });
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        let done = make(store, &chunks, &next, &stopped, observer, cancel);
+        stopped.fetch_or(done.is_err(), Ordering::Relaxed);
+        done
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..parallel.max(1)).map(|_| scope.spawn(work)).collect();
+        let mut good = HashSet::with_capacity(chunks.len());
+        for thread in threads {
+            match thread.join() {
+                Ok(made) => good.extend(made?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(good)
+    })
+}
+
+/// One thread's share, taken bit by bit.
+fn make(
+    store: &Store,
+    chunks: &[Placed],
+    next: &AtomicUsize,
+    stopped: &AtomicBool,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Vec<ChunkId>> {
+    let (mut good, mut bytes) = (Vec::new(), Vec::new());
+    while !stopped.load(Ordering::Relaxed) {
+        let start = next.fetch_add(TAKE, Ordering::Relaxed);
+        let Some(rest) = chunks.get(start..).filter(|rest| !rest.is_empty()) else {
+            break;
+        };
+        for (_, id, len) in rest.iter().take(TAKE) {
+            cancel.check()?;
+            bytes.clear();
+            match store.read_chunk(*id, *len, &mut bytes) {
+                Ok(()) => good.push(*id),
+                Err(error) => drop(damage(error)?),
+            }
+            observer.event(Event::BytesRead {
+                source: None,
+                bytes: u64::from(*len),
+            });
+        }
+    }
+    Ok(good)
+}
+
+/// All chunks below snapshots, each once. What cannot be read is left out.
+fn leaves(store: &Store, snapshots: &[Listed], cancel: &Cancel) -> Result<HashMap<ChunkId, u32>> {
+    let sources = snapshots.iter().flat_map(|listed| &listed.snapshot.sources);
+    let mut nodes: Vec<ChunkId> = sources.filter_map(|source| source.root).collect();
+    let mut seen: HashSet<ChunkId> = HashSet::new();
+    let mut leaves = HashMap::new();
+    while let Some(id) = nodes.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        cancel.check()?;
+        match store.read_node(id) {
+            Ok(Node::FolderIndex { children, .. }) => nodes.extend(children),
+            Ok(Node::List { level, entries }) => {
+                for entry in entries {
+                    if level > 0 {
+                        nodes.push(entry.id);
+                    } else if let Ok(len) = u32::try_from(entry.len) {
+                        leaves.insert(entry.id, len);
+                    }
+                }
+            }
+            Ok(Node::Folder(entries)) => {
+                for entry in entries {
+                    match entry.body {
+                        Body::Dir(root) => nodes.push(root),
+                        Body::Other(_) => {}
+                        Body::File(content) => match content.chunks {
+                            ChunkList::Inline(chunks) => leaves.extend(chunks),
+                            ChunkList::Node(root) => nodes.push(root),
+                        },
+                    }
+                }
+            }
+            Err(error) => drop(damage(error)?),
+        }
+    }
+    Ok(leaves)
+}
+
+/// Sorted by where most of each chunk lies. What lies nowhere comes first, and is soon found to be missing.
+fn in_order(store: &Store, leaves: HashMap<ChunkId, u32>) -> Result<Vec<Placed>> {
+    let mut placed = Vec::with_capacity(leaves.len());
+    let mut spans = Vec::new();
+    for (id, len) in leaves {
+        spans.clear();
+        if let Err(error) = store.resolve(id, 0, len, &mut spans) {
+            damage(error)?;
+        }
+        let place = mostly_in(&spans).and_then(|segment| {
+            store.with_index(|index| {
+                let place = index.segment(segment).next()?;
+                Some((place.pack, place.offset))
+            })
+        });
+        placed.push((place.unwrap_or_default(), id, len));
+    }
+    placed.sort_unstable();
+    Ok(placed)
+}
+
+fn mostly_in(spans: &[Span]) -> Option<SegmentId> {
+    let mut bytes: HashMap<SegmentId, u64> = HashMap::new();
+    for span in spans {
+        *bytes.entry(span.segment).or_default() += u64::from(span.len);
+    }
+    let most = bytes.into_iter().max_by_key(|(_, bytes)| *bytes);
+    most.map(|(segment, _)| segment)
+}
