@@ -102,6 +102,9 @@ pub(crate) struct ExcludeArgs {
     /// Leave out what matches a line of this file; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) exclude_file: Vec<PathBuf>,
+    /// The same, with capitals and small letters the same
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iexclude_file: Vec<PathBuf>,
     /// Leave out what is in folders marked with a CACHEDIR.TAG
     #[arg(long)]
     pub(crate) exclude_caches: bool,

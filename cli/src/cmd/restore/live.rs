@@ -16,6 +16,7 @@ use crate::exit::ExitCode;
 use crate::password::PasswordFrom;
 use crate::reference::HexPrefix;
 use crate::source_name::SourceName;
+use crate::source_options::SourceOptions;
 use crate::source_spec::{SourceAddress, SourceSpec, parse_address};
 use crate::time::rfc3339;
 use crate::ui::Table;
@@ -28,6 +29,8 @@ struct TargetRecord {
     url: String,
     password_file: Option<std::path::PathBuf>,
     password_command: Option<String>,
+    #[serde(default)]
+    source_options: SourceOptions,
     databases: Vec<String>,
     schemas: Vec<String>,
     tables: Vec<String>,
@@ -56,6 +59,11 @@ pub(super) fn spec_of(source: &SnapshotSource, context: &Context) -> Result<Sour
         .name
         .parse()
         .map_err(|error| CliError::usage(format!("source {}: {error}", source.name)))?;
+    if source.kind == "command" {
+        let problem = format!("source {name} is the output of a command");
+        let hint = format!("Say which command takes it: --to {name}=command:PROGRAM.");
+        return Err(CliError::usage(problem).hint(hint));
+    }
     if let Ok(spec) = context.settings.config.source(&name) {
         return Ok(spec);
     }
@@ -69,6 +77,7 @@ pub(super) fn spec_of(source: &SnapshotSource, context: &Context) -> Result<Sour
         name,
         address,
         password,
+        options: SourceOptions::Default,
         was_named: true,
     })
 }
@@ -334,6 +343,7 @@ fn find(
         name,
         address,
         password,
+        options: record.source_options.clone(),
         was_named: true,
     };
     let target = context.target(&spec, &record.options())?;
@@ -362,6 +372,7 @@ fn record(spec: &SourceSpec, args: &DatabaseArgs) -> TargetRecord {
         url,
         password_file,
         password_command,
+        source_options: spec.options.recordable(),
         databases: args.database.clone(),
         schemas: args.schema.clone(),
         tables: args.table.clone(),
