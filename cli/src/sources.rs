@@ -1,5 +1,7 @@
 //! From an address to a source, a target or an export of its kind.
 
+use std::collections::BTreeMap;
+
 use keepstone_engine::source::{Export, Source, Target};
 use keepstone_sources::command::{
     CommandExport, CommandLine, CommandSettings, CommandSource, CommandTarget,
@@ -77,13 +79,16 @@ impl Context {
             SourceAddress::Url(Scheme::Sqlite, url) => {
                 let settings = sqlite(url, &spec.options)?;
                 let options = SqliteTargetOptions {
+                    force: args.in_use,
+                    tables: args.table.clone(),
                     busy_timeout: settings.busy_timeout,
-                    ..SqliteTargetOptions::default()
                 };
                 Box::new(SqliteTarget::new(settings.path, options))
             }
             SourceAddress::Url(Scheme::Redis, _) => {
-                Box::new(RedisTarget::new(self.redis(spec)?, redis_options(args)))
+                let settings = self.redis(spec)?;
+                let options = redis_options(args, settings.db)?;
+                Box::new(RedisTarget::new(settings, options))
             }
             SourceAddress::Url(Scheme::Postgres, _) => Box::new(PostgresTarget::new(
                 self.postgres(spec)?,
@@ -266,20 +271,41 @@ fn set<T>(field: &mut T, said: Option<T>) {
     }
 }
 
-fn redis_options(args: &DatabaseArgs) -> RedisRestoreOptions {
-    RedisRestoreOptions {
-        key_pattern: args.key_pattern.first().cloned(),
-        prefix: args.prefix.as_ref().map(|to| PrefixChange {
-            from: String::new(),
-            to: to.clone(),
+/// `db`: the database that the target's address names.
+fn redis_options(args: &DatabaseArgs, db: Option<u32>) -> Result<RedisRestoreOptions, CliError> {
+    let numbers = args.database.iter().map(|text| {
+        let number = text.parse::<u32>();
+        number.map_err(|_| CliError::usage(format!("--database {text} is no number of a database")))
+    });
+    let numbers: Vec<u32> = numbers.collect::<Result<_, _>>()?;
+    let databases = match (numbers.as_slice(), db) {
+        ([], _) => BTreeMap::new(),
+        ([one], Some(db)) => BTreeMap::from([(*one, db)]),
+        (several, None) => several.iter().map(|number| (*number, *number)).collect(),
+        (_, Some(db)) => {
+            return Err(CliError::usage(format!(
+                "several databases cannot go into database {db}"
+            )));
+        }
+    };
+    Ok(RedisRestoreOptions {
+        databases,
+        key_patterns: args.key_pattern.clone(),
+        prefix: args.prefix.as_ref().map(|text| {
+            let (from, to) = text.split_once('=').unwrap_or(("", text));
+            PrefixChange {
+                from: from.to_owned(),
+                to: to.to_owned(),
+            }
         }),
         ttl: match args.ttl {
             TtlChoice::Keep => Ttl::Keep,
             TtlChoice::Shift => Ttl::Shift,
             TtlChoice::Drop => Ttl::Drop,
         },
+        functions: args.functions,
         ..RedisRestoreOptions::default()
-    }
+    })
 }
 
 fn postgres_options(args: &DatabaseArgs) -> Result<PostgresRestoreOptions, CliError> {
@@ -293,6 +319,8 @@ fn postgres_options(args: &DatabaseArgs) -> Result<PostgresRestoreOptions, CliEr
         tables: tables.collect::<Result<_, _>>()?,
         // What is replaced stands in the plan, is asked for before anything is touched, and is kept.
         replace: true,
+        create_roles: !args.no_owner,
+        owners: !args.no_owner,
         ..PostgresRestoreOptions::default()
     })
 }

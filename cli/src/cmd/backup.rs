@@ -12,6 +12,7 @@ use keepstone_sources::command::{CommandLine, CommandSettings, CommandSource};
 
 use crate::cache::CacheUse;
 use crate::cancel::cancel;
+use crate::cmd::restore::name_unfinished;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
@@ -174,6 +175,7 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
         CacheUse::Kept
     };
     let repo = context.open_repo_with(cache)?;
+    name_unfinished(context)?;
     let parents = context.snapshots(&repo)?;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
     let options = options(args, &request, &state, context)?;

@@ -30,8 +30,9 @@ Examples:
   keepstone forget                          by the rules of [retention] in keepstone.toml
 
 Rules are applied to each group by itself: by host, and by set or the names of the sources. A snapshot that
-satisfies one rule stays. A set with a retention of its own in keepstone.toml goes by that. So does the last good copy of every source, and a snapshot that is dated after it was
-stored. Until prune has removed its data, undelete brings a snapshot back.";
+satisfies one rule stays. So does the last good copy of every source, and a snapshot that is dated after it was
+stored. A set with a retention of its own in keepstone.toml goes by that. Until prune has removed its data,
+undelete brings a snapshot back.";
 
 /// Arguments of `forget`.
 #[derive(Debug, Args)]
