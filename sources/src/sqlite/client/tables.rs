@@ -77,7 +77,8 @@ impl TableWriter {
         other: &Path,
         immutable: bool,
     ) -> Result<(), SourceError> {
-        let query = if immutable { "immutable=1" } else { "mode=rw" };
+        // Never writable: a transaction locks every database that it might write to.
+        let query = if immutable { "immutable=1" } else { "mode=ro" };
         self.client
             .connection
             .execute(&format!("ATTACH ?1 AS {OTHER}"), [uri_of(other, query)])

@@ -35,7 +35,9 @@ fn wait_for_phase(home: &Home, phase: &str) {
     let wanted = format!("\"phase\": \"{phase}\"");
     let is_there = || {
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        // What is only being written is not yet there.
         entries
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "json"))
             .filter_map(|entry| fs::read_to_string(entry.path()).ok())
             .any(|text| text.contains(&wanted))
     };
@@ -47,7 +49,8 @@ fn wait_for_phase(home: &Home, phase: &str) {
 
 /// The id of the one restore that was cut off, which every way to look names.
 fn left(home: &Home) -> String {
-    assert!(home.ok(&["restore", "--list"]).contains("UNFINISHED"));
+    let listed = home.ok(&["restore", "--list"]);
+    assert!(listed.contains("UNFINISHED"), "{listed}");
     fs::write(home.path("file"), "x").unwrap();
     let said = home.ok(&["backup", &home.text("file")]);
     let (before, _) = said.split_once(", or undo it with").expect("a warning");

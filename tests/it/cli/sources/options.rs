@@ -58,9 +58,13 @@ fn redis_is_read_as_told() {
     for consistency in ["point_in_time", "fuzzy"] {
         assert!(listed.contains(consistency), "{consistency}: {listed}");
     }
-    let dump = |path: &str| home.ok(&["dump", path]);
-    assert!(dump("latest:whole/db0.resp").contains("drop:1"));
-    let part = dump("latest:part/db0.resp");
+    home.ok(&["restore", "latest", "--target", &home.text("out")]);
+    let exported = |name: &str| {
+        let path = home.path("out").join(name).join("db0.resp");
+        std::fs::read_to_string(path).unwrap()
+    };
+    assert!(exported("whole").contains("drop:1"));
+    let part = exported("part");
     assert!(
         part.contains("keep:1") && !part.contains("drop:1"),
         "{part}"
@@ -85,12 +89,9 @@ fn postgres_is_told_its_databases_and_its_pg_dump() {
     assert!(listed.contains("app") && listed.contains("log"), "{listed}");
     assert!(!listed.contains("other"), "{listed}");
     let said = home.fails(23, &["backup", "--source", "bad"]);
-    assert!(said.contains("/nowhere/pg_dump"), "{said}");
+    assert!(said.contains("cannot find pg_dump"), "{said}");
     let said = home.fails(23, &["backup", "--source", "strict"]);
-    assert!(
-        said.to_lowercase().contains("ssl") || said.contains("TLS"),
-        "{said}"
-    );
+    assert!(said.contains("offers no encryption"), "{said}");
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn sqlite_waits_as_long_as_told() {
     std::fs::create_dir(home.path("missing")).unwrap();
     let said = home.ok(&["backup", "--source", "db", "--json"]);
     assert!(
-        said.contains("\"digest\":null") && !said.contains("\"digest\":\""),
+        said.contains("\"records\":0") && !said.contains("\"digest\""),
         "{said}"
     );
 }

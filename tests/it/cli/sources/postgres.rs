@@ -26,9 +26,10 @@ impl Scene {
                  CREATE TABLE shop.users(id serial PRIMARY KEY, name text);
                  CREATE TABLE shop.orders(id int PRIMARY KEY, user_id int REFERENCES shop.users);
                  CREATE TABLE public.extra(a int);
-                 ALTER TABLE shop.users OWNER TO seller;
                  INSERT INTO shop.users(name) VALUES ('saved'), ('twice');
-                 INSERT INTO shop.orders VALUES (1, 1)",
+                 INSERT INTO shop.orders VALUES (1, 1);
+                 GRANT USAGE ON SCHEMA shop TO seller;
+                 ALTER TABLE shop.users OWNER TO seller",
             );
         }
         let home = Home::new();

@@ -76,7 +76,7 @@ fn one_table_returns_into_a_database_that_is_in_use() {
     )
     .unwrap();
     assert_eq!(
-        texts(&live, "SELECT text || id FROM notes"),
+        texts(&live, "SELECT text || id FROM notes ORDER BY id"),
         ["x1", "two2", "new4"]
     );
     assert_eq!(texts(&live, "SELECT cast(of AS TEXT) FROM changes"), ["1"]);
