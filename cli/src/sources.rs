@@ -330,3 +330,92 @@ fn text_of(secret: &Secret) -> Result<Zeroizing<String>, CliError> {
         .map(Zeroizing::new)
         .map_err(|_| CliError::usage("the password of a source is not UTF-8"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cmd::test_context;
+
+    /// The options of `[source.a]` with these lines.
+    fn options(lines: &str) -> SourceOptions {
+        let context = test_context(&format!("[source.a]\n{lines}\n"));
+        let name = "a".parse().unwrap();
+        context.settings.config.source(&name).unwrap().options
+    }
+
+    #[test]
+    fn every_option_of_redis_reaches_it() {
+        let mut settings = RedisSettings::new("h", 1);
+        let SourceOptions::Redis(options) = options(
+            "url = \"redis://h\"\nmode = \"scan\"\nkey_pattern = \"a*\"\nconnect_timeout = 1\n\
+             answer_timeout = \"2min\"\nsort_memory = \"1M\"\nspool_dir = \"/s\"\nspool_max = 9",
+        ) else {
+            panic!("options of redis");
+        };
+        take_redis(&mut settings, &options).unwrap();
+        assert_eq!(settings.method, CaptureMethod::Scan);
+        assert_eq!(settings.key_pattern.as_deref(), Some("a*"));
+        assert_eq!(settings.connect_timeout, Duration::from_secs(1));
+        assert_eq!(settings.answer_timeout, Duration::from_mins(2));
+        assert_eq!(
+            (settings.sort_bytes_max, settings.spool_bytes_max),
+            (1 << 20, 9)
+        );
+        assert_eq!(settings.spool_folder, std::path::Path::new("/s"));
+    }
+
+    #[test]
+    fn every_option_of_postgres_reaches_it() {
+        let mut settings = PostgresSettings::parse_url("postgres://u@h").unwrap();
+        let SourceOptions::Postgres(options) = options(
+            "url = \"postgres://h\"\ndatabases = [\"a\", \"b\"]\nsslmode = \"verify-full\"\nsslrootcert = \"/c\"\n\
+             passfile = \"/p\"\nconnect_timeout = 1\nanswer_timeout = 2\nlock_timeout = 3\nconnections = 4\n\
+             pg_dump = \"/d\"",
+        ) else {
+            panic!("options of postgres");
+        };
+        take_postgres(&mut settings, &options);
+        assert_eq!(
+            settings.databases,
+            Databases::Named(vec!["a".into(), "b".into()])
+        );
+        assert_eq!(settings.ssl_mode, SslMode::VerifyFull);
+        let paths = [
+            &settings.ssl_root_cert,
+            &settings.passfile,
+            &settings.pg_dump,
+        ];
+        let paths = paths.map(|path| path.as_ref().unwrap().to_str().unwrap());
+        assert_eq!(paths, ["/c", "/p", "/d"]);
+        let waits = [
+            settings.timeouts.connect,
+            settings.timeouts.answer,
+            settings.timeouts.lock,
+        ];
+        assert_eq!(waits.map(|wait| wait.as_secs()), [1, 2, 3]);
+        assert_eq!(settings.connections, 4);
+    }
+
+    #[test]
+    fn every_option_of_sqlite_and_of_a_command_reaches_it() {
+        let told = options(
+            "url = \"sqlite:/a\"\nbusy_timeout = \"5s\"\ndigest_rows = false\nspool_dir = \"/s\"",
+        );
+        let settings = sqlite("sqlite:/a", &told).unwrap();
+        assert_eq!(settings.busy_timeout, Duration::from_secs(5));
+        assert!(!settings.digest_rows);
+        assert_eq!(
+            settings.spool_dir.as_deref(),
+            Some(std::path::Path::new("/s"))
+        );
+        let told = options(
+            "url = \"command:a | b\"\nshell = true\ntimeout = 7\nenvironment = { A = \"1\" }",
+        );
+        let settings = command("command:a | b", &told).unwrap();
+        assert_eq!(settings.command, CommandLine::Shell("a | b".into()));
+        assert_eq!(settings.timeout, Some(Duration::from_secs(7)));
+        assert_eq!(settings.environment, [("A".to_owned(), "1".to_owned())]);
+    }
+}

@@ -85,7 +85,9 @@ use std::time::Duration;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 pub use capture::SqliteSource;
+pub use header::Header;
 pub use rebuild::{SqliteExport, SqliteTarget, SqliteTargetOptions};
+pub use wal::IndexHeader;
 
 /// Kind of the source and scheme of its URLs.
 const KIND: &str = "sqlite";

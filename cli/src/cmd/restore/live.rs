@@ -287,7 +287,7 @@ fn items_of(entry: &JournalEntry, context: &Context) -> Result<CapturedItems, Cl
         ))
         .hint("Name that one with --repo, or undo the restore with --rollback."));
     }
-    let all = repo.snapshots()?;
+    let all = context.snapshots(&repo)?;
     let listed = all.iter().find(|listed| listed.id == entry.snapshot);
     let source = listed.and_then(|listed| listed.snapshot.source(&entry.source));
     let source = source.ok_or_else(|| {
