@@ -20,6 +20,7 @@ mod run;
 mod settings;
 mod size;
 mod source_name;
+mod source_options;
 mod source_spec;
 mod sources;
 mod state;

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 /// A number of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
 pub(crate) struct Size(pub(crate) u64);
 
 /// The text is no size.

@@ -12,6 +12,7 @@ use keepstone_engine::path::percent_decode;
 use crate::error::CliError;
 use crate::password::PasswordFrom;
 use crate::source_name::SourceName;
+use crate::source_options::SourceOptions;
 use crate::url;
 
 /// Advice for a password in an address.
@@ -41,7 +42,7 @@ impl Scheme {
             "files" => Some(Self::Files),
             "command" => Some(Self::Command),
             "sqlite" => Some(Self::Sqlite),
-            "redis" | "rediss" => Some(Self::Redis),
+            "redis" | "rediss" | "redis+unix" => Some(Self::Redis),
             "postgres" | "postgresql" => Some(Self::Postgres),
             _ => None,
         }
@@ -87,6 +88,8 @@ pub(crate) struct SourceSpec {
     pub(crate) address: SourceAddress,
     /// Where its password comes from, if it was said.
     pub(crate) password: Option<PasswordFrom>,
+    /// What else was said of it, in keepstone.toml.
+    pub(crate) options: SourceOptions,
     /// Whether the name was given, and not made from the address.
     pub(crate) was_named: bool,
 }
@@ -108,6 +111,7 @@ pub(crate) fn parse_argument(argument: &OsStr, folder: &Path) -> Result<SourceSp
             name: default_name(&address),
             address,
             password,
+            options: SourceOptions::Default,
             was_named: false,
         });
     }
@@ -217,6 +221,7 @@ fn parse_named(name: &str, address: &str) -> Result<SourceSpec, CliError> {
         name,
         address,
         password,
+        options: SourceOptions::Default,
         was_named: true,
     })
 }
@@ -226,6 +231,7 @@ fn unnamed_path(path: PathBuf) -> SourceSpec {
         name: SourceName::from_parts(Scheme::Files.as_str(), ""),
         address: SourceAddress::Files(vec![path]),
         password: None,
+        options: SourceOptions::Default,
         was_named: false,
     }
 }
@@ -281,14 +287,24 @@ fn default_name(address: &SourceAddress) -> SourceName {
             last_component(program)
         }
         SourceAddress::Url(Scheme::Sqlite, text) => last_component(without_query(text)),
-        SourceAddress::Url(_, text) => {
-            let rest = without_query(text)
-                .split_once("://")
-                .map_or("", |(_, rest)| rest);
-            rest.split_once('/').map_or("", |(_, database)| database)
+        SourceAddress::Url(_, text) if text.starts_with("redis+unix:") => {
+            last_component(without_query(text))
         }
+        SourceAddress::Url(_, text) => database_of(text),
     };
     SourceName::from_parts(address.scheme().as_str(), database)
+}
+
+/// Whether the address names a database of its server.
+pub(crate) fn names_database(address: &SourceAddress) -> bool {
+    matches!(address, SourceAddress::Url(_, text) if !database_of(text).is_empty())
+}
+
+fn database_of(address: &str) -> &str {
+    let rest = without_query(address)
+        .split_once("://")
+        .map_or("", |(_, rest)| rest);
+    rest.split_once('/').map_or("", |(_, database)| database)
 }
 
 fn without_query(address: &str) -> &str {
@@ -346,6 +362,7 @@ mod tests {
         for (text, name) in [
             ("redis://h:6379", "redis"),
             ("redis://h:6379/3", "redis-3"),
+            ("redis+unix:///run/cache.sock?db=3", "redis-cache.sock"),
             ("postgres://u@h/app?sslmode=require", "postgres-app"),
             ("postgresql://h", "postgres"),
             ("command:/usr/bin/mysqldump --all", "command-mysqldump"),

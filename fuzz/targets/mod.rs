@@ -3,6 +3,7 @@
 //! `make test` drives these on stable with inputs mutated from the seeds, `make fuzz` by libFuzzer on nightly. A
 //! target may refuse its input; it must not panic, and what it accepts it must be able to say again.
 
+mod foreign;
 mod formats;
 mod kernels;
 mod names;
@@ -44,4 +45,54 @@ pub const TARGETS: &[Target] = &[
     target("redis_record", redis::record, redis::record_seeds),
     target("redis_payload", redis::payload, redis::payload_seeds),
     target("redis_dump", redis::dump, redis::dump_seeds),
+    target(
+        "redis_address",
+        foreign::redis_address,
+        foreign::redis_address_seeds,
+    ),
+    target(
+        "redis_pattern",
+        foreign::redis_pattern,
+        foreign::redis_pattern_seeds,
+    ),
+    target(
+        "sqlite_header",
+        foreign::sqlite_header,
+        foreign::sqlite_header_seeds,
+    ),
+    target(
+        "sqlite_log_index",
+        foreign::sqlite_log_index,
+        foreign::sqlite_log_index_seeds,
+    ),
+    target(
+        "postgres_script",
+        foreign::postgres_script,
+        foreign::postgres_script_seeds,
+    ),
+    target(
+        "postgres_large_object",
+        foreign::postgres_large_object,
+        foreign::postgres_large_object_seeds,
+    ),
+    target(
+        "postgres_message",
+        foreign::postgres_message,
+        foreign::postgres_message_seeds,
+    ),
+    target(
+        "postgres_address",
+        foreign::postgres_address,
+        foreign::postgres_address_seeds,
+    ),
+    target(
+        "command_line",
+        foreign::command_line,
+        foreign::command_line_seeds,
+    ),
+    target(
+        "restore_journal",
+        foreign::restore_journal,
+        foreign::restore_journal_seeds,
+    ),
 ];

@@ -15,6 +15,7 @@ mod ls;
 mod prune;
 mod restore;
 mod snapshots;
+mod sources;
 mod stats;
 mod tag;
 mod undelete;

@@ -12,6 +12,7 @@ use keepstone_sources::command::{CommandLine, CommandSettings, CommandSource};
 
 use crate::cache::CacheUse;
 use crate::cancel::cancel;
+use crate::cmd::restore::name_unfinished;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
@@ -102,6 +103,9 @@ pub(crate) struct ExcludeArgs {
     /// Leave out what matches a line of this file; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) exclude_file: Vec<PathBuf>,
+    /// The same, with capitals and small letters the same
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iexclude_file: Vec<PathBuf>,
     /// Leave out what is in folders marked with a CACHEDIR.TAG
     #[arg(long)]
     pub(crate) exclude_caches: bool,
@@ -171,6 +175,7 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
         CacheUse::Kept
     };
     let repo = context.open_repo_with(cache)?;
+    name_unfinished(context)?;
     let parents = context.snapshots(&repo)?;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
     let options = options(args, &request, &state, context)?;

@@ -1,5 +1,7 @@
 //! `forget`: removes snapshots by id or by rules.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
@@ -29,7 +31,8 @@ Examples:
 
 Rules are applied to each group by itself: by host, and by set or the names of the sources. A snapshot that
 satisfies one rule stays. So does the last good copy of every source, and a snapshot that is dated after it was
-stored. Until prune has removed its data, undelete brings a snapshot back.";
+stored. A set with a retention of its own in keepstone.toml goes by that. Until prune has removed its data,
+undelete brings a snapshot back.";
 
 /// Arguments of `forget`.
 #[derive(Debug, Args)]
@@ -76,12 +79,39 @@ pub(crate) enum ForgetRequest {
     /// These.
     Named(Vec<SnapshotRef>),
     /// What no rule keeps.
-    ByRules {
-        /// The rules.
-        policy: Policy,
-        /// What makes a group.
-        grouping: Grouping,
-    },
+    ByRules(RuleBook),
+}
+
+/// Rules, and for whom they are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct RuleBook {
+    /// For everything that has none of its own; none: it stays.
+    general: Option<Rules>,
+    /// For snapshots of these sets.
+    of_sets: BTreeMap<String, Rules>,
+}
+
+/// What stays, and what is judged by itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Rules {
+    policy: Policy,
+    grouping: Grouping,
+}
+
+impl RuleBook {
+    fn for_set(&self, set: Option<&str>) -> Option<&Rules> {
+        let own = set.and_then(|set| self.of_sets.get(set));
+        own.or(self.general.as_ref())
+    }
+}
+
+impl Rules {
+    /// Rules that keep something.
+    fn of(rules: &KeepRules) -> Option<Self> {
+        let policy = rules.policy();
+        let grouping = rules.grouping();
+        (!policy.is_empty()).then_some(Self { policy, grouping })
+    }
 }
 
 /// Removes snapshots.
@@ -186,31 +216,57 @@ fn decide_all(
                 })
             })
             .collect(),
-        ForgetRequest::ByRules { policy, grouping } => {
+        ForgetRequest::ByRules(book) => {
             let wanted = filter_of(&filter);
             let set = args.filter.set.as_ref().map(ToString::to_string);
-            let facts: Vec<_> = all
+            let facts = all
                 .iter()
                 .filter(|listed| wanted.accepts(&listed.snapshot))
                 .filter(|listed| set.is_none() || listed.snapshot.set == set)
-                .map(facts_of)
-                .collect();
-            let calendar = context.clock.calendar();
-            let groups = retention::group(facts, *grouping);
-            let decisions = groups.iter().flat_map(|group| {
-                retention::decide(&group.snapshots, policy, context.clock.now_ns(), &calendar)
-            });
-            Ok(decisions
-                .map(|decision| Verdict {
-                    id: decision.id,
-                    reasons: match &decision.verdict {
-                        retention::Verdict::Keep(reasons) => reasons.iter().map(in_words).collect(),
-                        retention::Verdict::Forget => vec![],
-                    },
-                })
-                .collect())
+                .map(facts_of);
+            Ok(decide_by_rules(book, facts, context))
         }
     }
+}
+
+/// Sets with rules of their own are judged apart from everything else.
+fn decide_by_rules(
+    book: &RuleBook,
+    facts: impl Iterator<Item = SnapshotFacts>,
+    context: &Context,
+) -> Vec<Verdict> {
+    let mut parts: BTreeMap<Option<String>, Vec<SnapshotFacts>> = BTreeMap::new();
+    for snapshot in facts {
+        let own = snapshot
+            .set
+            .clone()
+            .filter(|set| book.of_sets.contains_key(set));
+        parts.entry(own).or_default().push(snapshot);
+    }
+    let calendar = context.clock.calendar();
+    let mut verdicts = Vec::new();
+    for (set, snapshots) in parts {
+        let Some(rules) = book.for_set(set.as_deref()) else {
+            let reasons = vec![in_words(&Reason::NoPolicy)];
+            verdicts.extend(snapshots.into_iter().map(|snapshot| Verdict {
+                id: snapshot.id,
+                reasons: reasons.clone(),
+            }));
+            continue;
+        };
+        for group in retention::group(snapshots, rules.grouping) {
+            let now = context.clock.now_ns();
+            let decisions = retention::decide(&group.snapshots, &rules.policy, now, &calendar);
+            verdicts.extend(decisions.into_iter().map(|decision| Verdict {
+                id: decision.id,
+                reasons: match &decision.verdict {
+                    retention::Verdict::Keep(reasons) => reasons.iter().map(in_words).collect(),
+                    retention::Verdict::Forget => vec![],
+                },
+            }));
+        }
+    }
+    verdicts
 }
 
 fn in_words(reason: &Reason) -> String {
@@ -300,20 +356,39 @@ pub(crate) fn request(args: &ForgetArgs, context: &Context) -> Result<ForgetRequ
         }
         return Ok(ForgetRequest::Named(args.snapshots.clone()));
     }
-    let rules = match &context.settings.config.retention {
-        Some(configured) if !has_typed => configured.grouped_like(&args.rules),
-        _ => args.rules.clone(),
+    let book = if has_typed {
+        RuleBook {
+            general: Rules::of(&args.rules),
+            of_sets: BTreeMap::new(),
+        }
+    } else {
+        configured(args, context)
     };
-    let policy = rules.policy();
-    if policy.is_empty() {
+    let set = args.filter.set.as_ref().map(ToString::to_string);
+    let has_rules = match &set {
+        Some(set) => book.for_set(Some(set)).is_some(),
+        None => book != RuleBook::default(),
+    };
+    if !has_rules {
         return Err(CliError::usage("no rule says what to keep").hint(
             "Give --keep-last, --keep-daily and their likes, or [retention] in keepstone.toml, or name snapshots.",
         ));
     }
-    Ok(ForgetRequest::ByRules {
-        policy,
-        grouping: rules.grouping(),
-    })
+    Ok(ForgetRequest::ByRules(book))
+}
+
+/// The rules of keepstone.toml: those of sets before those of everything.
+fn configured(args: &ForgetArgs, context: &Context) -> RuleBook {
+    let config = &context.settings.config;
+    let rules = |rules: &KeepRules| Rules::of(&rules.grouped_like(&args.rules));
+    let of_sets = config.sets.iter().filter_map(|(name, set)| {
+        let own = set.retention.as_ref().and_then(rules)?;
+        Some((name.to_string(), own))
+    });
+    RuleBook {
+        general: config.retention.as_ref().and_then(rules),
+        of_sets: of_sets.collect(),
+    }
 }
 
 #[cfg(test)]
@@ -337,7 +412,7 @@ mod tests {
 
     fn last(request: ForgetRequest) -> Option<Count> {
         match request {
-            ForgetRequest::ByRules { policy, .. } => policy.last,
+            ForgetRequest::ByRules(book) => book.general?.policy.last,
             ForgetRequest::Named(_) => None,
         }
     }
@@ -347,9 +422,10 @@ mod tests {
         let config = "[retention]\nkeep_last = 3\nkeep_daily = 7\n";
         assert_eq!(last(ask(config, &[]).unwrap()), Some(Count::AtMost(3)));
         let typed = ask(config, &["--keep-last", "1"]).unwrap();
-        let ForgetRequest::ByRules { policy, .. } = typed else {
+        let ForgetRequest::ByRules(book) = typed else {
             panic!("rules were typed");
         };
+        let policy = book.general.unwrap().policy;
         assert_eq!(policy.last, Some(Count::AtMost(1)));
         assert!(policy.per_period.is_empty());
     }
@@ -357,11 +433,33 @@ mod tests {
     #[test]
     fn a_typed_grouping_joins_configured_rules() {
         let request = ask("[retention]\nkeep_last = 3\n", &["--group-by", "host"]).unwrap();
-        let ForgetRequest::ByRules { grouping, policy } = request else {
+        let ForgetRequest::ByRules(book) = request else {
             panic!("rules were configured");
         };
+        let Rules { policy, grouping } = book.general.unwrap();
         assert!(grouping.by_host && !grouping.by_set);
         assert_eq!(policy.last, Some(Count::AtMost(3)));
+    }
+
+    #[test]
+    fn a_set_goes_by_its_own_rules() {
+        let config = "[source.a]\nurl = \"files:/a\"\n[set.x]\nsources = [\"a\"]\nretention = { keep_last = 2 }\n\
+                      [set.y]\nsources = [\"a\"]\n";
+        let book = |config: &str, args: &[&str]| match ask(config, args) {
+            Ok(ForgetRequest::ByRules(book)) => book,
+            other => panic!("{other:?}"),
+        };
+        let last = |rules: Option<&Rules>| rules.and_then(|rules| rules.policy.last);
+        let own = book(config, &["--set", "x"]);
+        assert_eq!(last(own.for_set(Some("x"))), Some(Count::AtMost(2)));
+        assert_eq!(own.for_set(None), None);
+        assert!(ask(config, &["--set", "y"]).is_err());
+        let both = format!("{config}[retention]\nkeep_last = 9\n");
+        let both = book(&both, &[]);
+        assert_eq!(last(both.for_set(Some("x"))), Some(Count::AtMost(2)));
+        assert_eq!(last(both.for_set(Some("y"))), Some(Count::AtMost(9)));
+        let typed = book(config, &["--set", "x", "--keep-last", "5"]);
+        assert_eq!(last(typed.for_set(Some("x"))), Some(Count::AtMost(5)));
     }
 
     #[test]

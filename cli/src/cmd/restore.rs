@@ -2,6 +2,9 @@
 
 mod folder;
 mod live;
+mod selection;
+
+pub(crate) use live::name_unfinished;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,6 +35,8 @@ Examples:
   keepstone restore --at '2026-11-20 14:05' --source postgres-app --to postgres-app=postgres://localhost/app_copy
   keepstone restore --at 3h --in-place --dry-run
   keepstone restore --at 3h --in-place
+  keepstone restore --at 3h --to db=sqlite:/var/lib/app.db --table notes
+  keepstone restore --at 3h --to cache=redis://localhost --key-pattern 'user:7:*' --prefix restored:
   keepstone restore --list
   keepstone restore --rollback 3fc2a9
 
@@ -105,26 +110,36 @@ pub(crate) struct FileArgs {
 
 /// What of a database, and how.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Databases")]
+#[command(next_help_heading = "Databases, with --to or --in-place")]
 pub(crate) struct DatabaseArgs {
-    /// Only this database, by name or number; may be given several times
+    /// Only this database, by name (PostgreSQL) or number (Redis); may be given several times
     #[arg(long, value_name = "DATABASE")]
     pub(crate) database: Vec<String>,
-    /// Only this schema; may be given several times
+    /// Only this schema, into a database of its own (PostgreSQL); may be given several times
     #[arg(long, value_name = "SCHEMA")]
     pub(crate) schema: Vec<String>,
-    /// Only this table, as SCHEMA.TABLE; may be given several times
+    /// Only this table: SCHEMA.TABLE into a database of its own (PostgreSQL), or TABLE, also into a database that
+    /// lives on (SQLite); may be given several times
     #[arg(long, value_name = "TABLE")]
     pub(crate) table: Vec<String>,
-    /// Only keys that match, with * and ?; may be given several times
+    /// Without owners, grants and roles (PostgreSQL)
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+    /// Only keys that match, with * and ?, beside the others (Redis); may be given several times
     #[arg(long, value_name = "PATTERN")]
     pub(crate) key_pattern: Vec<String>,
-    /// Put this in front of every key
-    #[arg(long, value_name = "PREFIX")]
+    /// Put NEW in front of every key, or in the place of OLD; keys without OLD stay out (Redis)
+    #[arg(long, value_name = "[OLD=]NEW")]
     pub(crate) prefix: Option<String>,
-    /// What becomes of the time keys have to live
+    /// What becomes of the time keys have to live (Redis)
     #[arg(long, value_name = "HOW", default_value = "keep")]
     pub(crate) ttl: TtlChoice,
+    /// Replace the functions of the server too (Redis)
+    #[arg(long)]
+    pub(crate) functions: bool,
+    /// Overwrite a database in place, in one transaction, that others have open (SQLite)
+    #[arg(long)]
+    pub(crate) in_use: bool,
 }
 
 /// What becomes of the time that keys have to live.
@@ -146,6 +161,9 @@ pub(crate) struct EarlierArgs {
     /// List restores that can be undone or finished
     #[arg(long, group = "earlier", conflicts_with_all = ["snapshot", "at"])]
     pub(crate) list: bool,
+    /// Finish a restore that was cut off
+    #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at"])]
+    pub(crate) resume: Option<HexPrefix>,
     /// Undo a restore: bring back what it replaced
     #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at"])]
     pub(crate) rollback: Option<HexPrefix>,
@@ -159,6 +177,8 @@ pub(crate) struct EarlierArgs {
 pub(crate) enum RestoreRequest {
     /// Show what is left of earlier ones.
     List,
+    /// Finish one.
+    Resume(HexPrefix),
     /// Undo one.
     Rollback(HexPrefix),
     /// Drop what one replaced.
@@ -209,6 +229,7 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context) -> Result<ExitCode, Cli
     }
     match request {
         RestoreRequest::List => live::list(context),
+        RestoreRequest::Resume(id) => live::resume(&id, context),
         RestoreRequest::Rollback(id) => live::rollback(&id, args.force, context),
         RestoreRequest::DiscardOld(id) => live::discard(&id, args.force, context),
         RestoreRequest::Restore { which, place } => restore(args, &which, &place, context),
@@ -239,6 +260,7 @@ fn restore(
         listed.snapshot.host
     ));
     refuse_strange(args, place, which, listed, &all, context)?;
+    selection::check(args, place, &listed.snapshot)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let run = RestoreRun {
         args,
@@ -339,6 +361,9 @@ pub(crate) fn request(args: &RestoreArgs, context: &Context) -> Result<RestoreRe
     if args.earlier.list {
         return Ok(RestoreRequest::List);
     }
+    if let Some(id) = &args.earlier.resume {
+        return Ok(RestoreRequest::Resume(id.clone()));
+    }
     if let Some(id) = &args.earlier.rollback {
         return Ok(RestoreRequest::Rollback(id.clone()));
     }
@@ -353,6 +378,14 @@ pub(crate) fn request(args: &RestoreArgs, context: &Context) -> Result<RestoreRe
     };
     if args.files.delete && !may_delete {
         return Err(CliError::usage("--delete needs --target or --in-place"));
+    }
+    if let (Place::Elsewhere { to, .. }, Some(flag)) = (&place, args.databases.given().first())
+        && to.is_empty()
+    {
+        return Err(
+            CliError::usage(format!("{} needs --to or --in-place", flag.name))
+                .hint("A folder gets whole exports."),
+        );
     }
     Ok(RestoreRequest::Restore { which, place })
 }
@@ -424,6 +457,10 @@ mod tests {
         assert_eq!(
             message(&["latest", "--to", "db=postgres://h/copy", "--delete"]),
             "--delete needs --target or --in-place"
+        );
+        assert_eq!(
+            message(&["latest", "--target", "/x", "--table", "t"]),
+            "--table needs --to or --in-place"
         );
     }
 

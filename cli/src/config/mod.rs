@@ -15,6 +15,7 @@ use crate::error::CliError;
 use crate::keep::KeepRules;
 use crate::password::PasswordFrom;
 use crate::source_name::SourceName;
+use crate::source_options::SourceOptions;
 use crate::source_spec::{SourceAddress, SourceSpec};
 
 /// What the configuration file says.
@@ -26,8 +27,8 @@ pub(crate) struct Config {
     pub(crate) repository: RepositoryConfig,
     /// `[source.NAME]`.
     pub(crate) sources: BTreeMap<SourceName, SourceConfig>,
-    /// `[set.NAME]`: names of sources, each of them known.
-    pub(crate) sets: BTreeMap<SourceName, Vec<SourceName>>,
+    /// `[set.NAME]`.
+    pub(crate) sets: BTreeMap<SourceName, SetConfig>,
     /// `[retention]`.
     pub(crate) retention: Option<KeepRules>,
 }
@@ -56,23 +57,17 @@ pub(crate) struct SourceConfig {
     pub(crate) address: SourceAddress,
     /// Where its password comes from.
     pub(crate) password: Option<PasswordFrom>,
-    /// Options of its kind, each known to it by name.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "checked when read; sources take them next")
-    )]
-    pub(crate) options: BTreeMap<String, OptionValue>,
+    /// What else was said of it.
+    pub(crate) options: SourceOptions,
 }
 
-/// The value of an option of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OptionValue {
-    /// A switch.
-    Switch(bool),
-    /// A number or text.
-    Text(String),
-    /// Several texts.
-    List(Vec<String>),
+/// Sources that are saved together.
+#[derive(Debug)]
+pub(crate) struct SetConfig {
+    /// Their names, each of them known.
+    pub(crate) members: Vec<SourceName>,
+    /// What is kept of its snapshots, instead of what `[retention]` says.
+    pub(crate) retention: Option<KeepRules>,
 }
 
 impl Config {
@@ -83,10 +78,10 @@ impl Config {
 
     /// The sources of a set.
     pub(crate) fn set(&self, name: &SourceName) -> Result<Vec<SourceSpec>, CliError> {
-        let names = self.sets.get(name).ok_or_else(|| {
+        let set = self.sets.get(name).ok_or_else(|| {
             CliError::usage(format!("there is no set {name}")).hint(self.place("[set.NAME]"))
         })?;
-        names.iter().map(|name| self.source(name)).collect()
+        set.members.iter().map(|name| self.source(name)).collect()
     }
 
     /// A source by name.
@@ -98,6 +93,7 @@ impl Config {
             name: name.clone(),
             address: source.address.clone(),
             password: source.password.clone(),
+            options: source.options.clone(),
             was_named: true,
         })
     }

@@ -5,22 +5,27 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use toml::{Spanned, Value};
+use serde::de::IgnoredAny;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::{Config, OptionValue, RepositoryConfig, SourceConfig};
+use super::{Config, RepositoryConfig, SetConfig, SourceConfig};
 use crate::error::CliError;
 use crate::keep::KeepRules;
 use crate::password::PasswordFrom;
 use crate::source_name::SourceName;
+use crate::source_options::{
+    CommandOptions, FilesTable, PostgresOptions, RedisOptions, SourceOptions, SqliteOptions,
+};
 use crate::source_spec::{self, Scheme, SourceAddress};
 use crate::url;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[derive(Default)]
 struct RawConfig {
     repository: RawRepository,
-    source: BTreeMap<Spanned<String>, RawSource>,
+    // Taken before the rest: the kind of each decides what it may hold.
+    source: Option<IgnoredAny>,
     set: BTreeMap<Spanned<String>, RawSet>,
     retention: Option<KeepRules>,
 }
@@ -37,30 +42,28 @@ struct RawRepository {
     host: Option<String>,
 }
 
-type RawSource = BTreeMap<Spanned<String>, Spanned<Value>>;
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSet {
     sources: Vec<Spanned<String>>,
+    retention: Option<Spanned<KeepRules>>,
 }
 
 /// Parses the text of the file at `path`.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Config, CliError> {
     let place = Place { path, text };
-    let raw: RawConfig = toml::from_str(text).map_err(|error| place.syntax_error(&error))?;
-    let mut sources = BTreeMap::new();
-    for (name, options) in raw.source {
-        let source = place.source(&name, options)?;
-        sources.insert(place.name(&name)?, source);
-    }
+    let root = DeTable::parse(text).map_err(|error| place.syntax_error(&error))?;
+    let sources = place.sources(root.get_ref())?;
+    let raw = RawConfig::deserialize(toml::de::Deserializer::from(root))
+        .map_err(|error| place.syntax_error(&error))?;
     let mut sets = BTreeMap::new();
     for (name, set) in raw.set {
         let members = place.members(&set, &sources)?;
         if members.is_empty() {
             return Err(place.error(name.span(), "the set has no sources"));
         }
-        sets.insert(place.name(&name)?, members);
+        let retention = set.retention.map(Spanned::into_inner);
+        sets.insert(place.name(&name)?, SetConfig { members, retention });
     }
     Ok(Config {
         path: Some(path.to_owned()),
@@ -166,46 +169,107 @@ impl Place<'_> {
         Ok(members)
     }
 
+    fn sources(&self, root: &DeTable<'_>) -> Result<BTreeMap<SourceName, SourceConfig>, CliError> {
+        let mut sources = BTreeMap::new();
+        let Some(all) = root.get("source") else {
+            return Ok(sources);
+        };
+        let tables = all.get_ref().as_table();
+        for (name, value) in tables.ok_or_else(|| self.error(all.span(), "source is no table"))? {
+            let name = Spanned::new(name.span(), name.get_ref().to_string());
+            let table = value.get_ref().as_table();
+            let table = table.ok_or_else(|| self.error(value.span(), "the source is no table"))?;
+            let source = self.source(&name, table.clone(), value.span())?;
+            sources.insert(self.name(&name)?, source);
+        }
+        Ok(sources)
+    }
+
     fn source(
         &self,
         name: &Spanned<String>,
-        mut options: RawSource,
+        mut table: DeTable<'_>,
+        span: Range<usize>,
     ) -> Result<SourceConfig, CliError> {
-        let url = self
-            .take_text(&mut options, "url")?
-            .ok_or_else(|| self.error(name.span(), "the source has no url"))?;
+        let url = match self.take_text(&mut table, "url")? {
+            Some(url) => url,
+            // Arguments alone say everything of a command.
+            None if table.contains_key("argv") => Spanned::new(span.clone(), "command:argv".into()),
+            None => return Err(self.error(name.span(), "the source has no url")),
+        };
         let (mut address, in_address) = source_spec::parse_address(url.get_ref())
             .map_err(|error| self.error(url.span(), error.message()))?;
         let scheme = address.scheme();
-        let password = self.password(&mut options, in_address)?;
-        let mut known = BTreeMap::new();
-        for (key, value) in options {
-            if !known_options(scheme).contains(&key.get_ref().as_str()) {
-                let kind = scheme.as_str();
-                return Err(self.error(
-                    key.span(),
-                    format!("{} is no option of a {kind} source", key.get_ref()),
-                ));
-            }
-            known.insert(key.get_ref().clone(), self.option_value(&key, value)?);
+        let password = self.password(&mut table, in_address)?;
+        let options = self.options(&mut address, table, span)?;
+        if let SourceOptions::Postgres(PostgresOptions { databases, .. }) = &options
+            && !databases.0.is_empty()
+            && source_spec::names_database(&address)
+        {
+            return Err(self.error(url.span(), "the address and databases both name databases"));
         }
-        if let (SourceAddress::Files(paths), Some(more)) = (&mut address, known.remove("paths")) {
-            paths.extend(more.into_list().into_iter().map(PathBuf::from));
+        if password.is_some() && !matches!(scheme, Scheme::Redis | Scheme::Postgres) {
+            let kind = scheme.as_str();
+            return Err(self.error(name.span(), format!("a {kind} source takes no password")));
         }
         Ok(SourceConfig {
             address,
             password,
-            options: known,
+            options,
+        })
+    }
+
+    /// Everything in the table of a source that is neither address nor password.
+    fn options(
+        &self,
+        address: &mut SourceAddress,
+        table: DeTable<'_>,
+        span: Range<usize>,
+    ) -> Result<SourceOptions, CliError> {
+        let scheme = address.scheme();
+        let kind = scheme.as_str();
+        let rest = ValueDeserializer::from(Spanned::new(span, DeValue::Table(table)));
+        let options = match address {
+            SourceAddress::Files(paths) => FilesTable::deserialize(rest).map(|mut table| {
+                let more = std::mem::take(&mut table.paths).0;
+                paths.extend(more.into_iter().map(|path| path.0));
+                SourceOptions::Files(table.excludes())
+            }),
+            SourceAddress::Url(Scheme::Files, _) => Ok(SourceOptions::Default),
+            SourceAddress::Url(Scheme::Command, url) => {
+                CommandOptions::deserialize(rest).map(|options| {
+                    if let Some(program) = options.argv.first() {
+                        *url = format!("command:{program}");
+                    }
+                    SourceOptions::Command(options)
+                })
+            }
+            SourceAddress::Url(Scheme::Sqlite, _) => {
+                SqliteOptions::deserialize(rest).map(SourceOptions::Sqlite)
+            }
+            SourceAddress::Url(Scheme::Redis, _) => {
+                RedisOptions::deserialize(rest).map(SourceOptions::Redis)
+            }
+            SourceAddress::Url(Scheme::Postgres, _) => {
+                PostgresOptions::deserialize(rest).map(SourceOptions::Postgres)
+            }
+        };
+        options.map_err(|error| {
+            let problem = strip_values(error.message()).replace(
+                "unknown field",
+                &format!("unknown option of a {kind} source"),
+            );
+            self.error(error.span().unwrap_or(0..0), problem)
         })
     }
 
     fn password(
         &self,
-        options: &mut RawSource,
+        table: &mut DeTable<'_>,
         in_address: Option<PasswordFrom>,
     ) -> Result<Option<PasswordFrom>, CliError> {
-        let file = self.take_text(options, "password_file")?;
-        let command = self.take_text(options, "password_command")?;
+        let file = self.take_text(table, "password_file")?;
+        let command = self.take_text(table, "password_command")?;
         let span = file.as_ref().or(command.as_ref()).map(Spanned::span);
         let file =
             self.absolute(file.map(|file| Spanned::new(file.span(), file.into_inner().into())))?;
@@ -224,97 +288,36 @@ impl Place<'_> {
 
     fn take_text(
         &self,
-        options: &mut RawSource,
+        table: &mut DeTable<'_>,
         name: &str,
     ) -> Result<Option<Spanned<String>>, CliError> {
-        let key = options.keys().find(|key| key.get_ref() == name).cloned();
-        let Some(value) = key.and_then(|key| options.remove(&key)) else {
+        let Some(value) = table.remove(name) else {
             return Ok(None);
         };
-        let span = value.span();
-        match value.into_inner() {
-            Value::String(text) => Ok(Some(Spanned::new(span, text))),
-            _ => Err(self.error(span, format!("{name} is not a text"))),
-        }
-    }
-
-    fn option_value(
-        &self,
-        key: &Spanned<String>,
-        value: Spanned<Value>,
-    ) -> Result<OptionValue, CliError> {
-        let span = value.span();
-        let unusable = || {
-            self.error(
-                span.clone(),
-                format!(
-                    "{} is neither a text, a number, a switch nor a list of texts",
-                    key.get_ref()
-                ),
-            )
-        };
-        match value.into_inner() {
-            Value::Boolean(switch) => Ok(OptionValue::Switch(switch)),
-            Value::String(text) => Ok(OptionValue::Text(text)),
-            Value::Integer(number) => Ok(OptionValue::Text(number.to_string())),
-            Value::Array(items) => items
-                .into_iter()
-                .map(|item| match item {
-                    Value::String(text) => Ok(text),
-                    _ => Err(unusable()),
-                })
-                .collect::<Result<_, _>>()
-                .map(OptionValue::List),
-            _ => Err(unusable()),
-        }
+        let text = value.get_ref().as_str().map(str::to_owned);
+        let text = text.ok_or_else(|| self.error(value.span(), format!("{name} is not a text")))?;
+        Ok(Some(Spanned::new(value.span(), text)))
     }
 }
 
-impl OptionValue {
-    /// One text counts as a list of one.
-    fn into_list(self) -> Vec<String> {
-        match self {
-            Self::List(list) => list,
-            Self::Text(text) => vec![text],
-            Self::Switch(_) => Vec::new(),
-        }
-    }
-}
-
-/// What a source of a kind can be told beside address and password.
-fn known_options(scheme: Scheme) -> &'static [&'static str] {
-    match scheme {
-        Scheme::Files => &[
-            "paths",
-            "exclude",
-            "iexclude",
-            "exclude_file",
-            "exclude_caches",
-            "exclude_if_present",
-            "exclude_larger_than",
-            "one_file_system",
-        ],
-        Scheme::Postgres => &[
-            "databases",
-            "sslmode",
-            "sslrootcert",
-            "connect_timeout",
-            "answer_timeout",
-            "lock_timeout",
-            "connections",
-            "pg_dump",
-        ],
-        Scheme::Command | Scheme::Sqlite | Scheme::Redis => &[],
-    }
-}
-
-/// Takes quoted values out of a parser's message: `invalid type: string "secret", expected …`.
+/// Takes values out of a parser's message: `invalid type: string "secret", expected …`. Names of keys stay.
 fn strip_values(message: &str) -> String {
-    message
-        .split('"')
-        .enumerate()
-        .map(|(index, part)| if index % 2 == 0 { part } else { "…" })
-        .collect()
+    let strip = |text: &str, quote: char| -> String {
+        let parts = text.split(quote).enumerate();
+        parts
+            .map(|(index, part)| if index % 2 == 0 { part } else { "…" })
+            .collect()
+    };
+    let message = strip(message, '"');
+    if ["invalid ", "unknown variant "]
+        .iter()
+        .any(|start| message.starts_with(start))
+    {
+        let (value, expected) = message.split_once(", expected").unwrap_or((&message, ""));
+        format!("{}, expected{expected}", strip(value, '`'))
+    } else {
+        message
+    }
 }
 
 #[cfg(test)]

@@ -50,8 +50,15 @@ fn a_whole_file_is_understood() {
         set[0].address,
         SourceAddress::Files(vec!["/etc".into(), "/srv/app".into()])
     );
-    let db = &config.sources[&"db".parse().unwrap()];
-    assert_eq!(db.options["connections"], OptionValue::Text("4".into()));
+    let SourceOptions::Files(etc) = &set[0].options else {
+        panic!("options of files");
+    };
+    assert_eq!(etc.exclude, ["*.tmp"]);
+    assert!(etc.one_file_system);
+    let SourceOptions::Postgres(db) = &set[1].options else {
+        panic!("options of postgres");
+    };
+    assert_eq!(db.connections, Some(4));
     assert!(config.set(&"weekly".parse().unwrap()).is_err());
 }
 
@@ -64,12 +71,91 @@ fn unknown_keys_are_errors_with_their_line() {
     );
     check_error(
         "[source.a]\nurl = \"redis://h\"\n\nexclude = \"x\"\n",
-        "k.toml:4: exclude is no option of a redis source",
+        "k.toml:4: unknown option of a redis source `exclude`, expected one of `mode`, `key_pattern`, `tls_ca_file`, \
+         `connect_timeout`, `answer_timeout`, `sort_memory`, `spool_dir`, `spool_max`",
     );
     check_error(
         "[sets.a]\nsources = []\n",
         "k.toml:1: unknown field `sets`, expected one of `repository`, `source`, `set`, `retention`",
     );
+}
+
+#[test]
+fn options_are_typed_and_named_with_their_line() {
+    for (source, expected) in [
+        (
+            "url = \"postgres://h\"\nconnections = 65",
+            "give a number from 1 to 64",
+        ),
+        (
+            "url = \"postgres://h\"\nsslmode = \"hunter2\"",
+            "unknown variant `…`, expected one of `disable`, `prefer`, `require`, `verify-full`",
+        ),
+        (
+            "url = \"postgres://h\"\nlock_timeout = \"soon\"",
+            "write a number of seconds from 1 on, or a text such as \"90s\" or \"5min\"",
+        ),
+        (
+            "url = \"sqlite:/a.db\"\nspool_dir = \"var\"",
+            "a path in this file must be absolute",
+        ),
+        (
+            "url = \"sqlite:/a.db\"\ndigest_rows = 17",
+            "invalid type: integer `…`, expected a boolean",
+        ),
+        (
+            "url = \"files:/a\"\nexclude_larger_than = \"big\"",
+            "write a whole number of bytes, or with a unit: 500k, 100M, 2G (of 1024), 100MB (of 1000)",
+        ),
+        (
+            "argv = [\"dump\"]\nenvironment = { \"A=B\" = \"hunter2\" }",
+            "a variable has an unusable name or value",
+        ),
+    ] {
+        check_error(
+            &format!("[source.a]\n{source}\n"),
+            &format!("k.toml:3: {expected}"),
+        );
+    }
+    check_error(
+        "[source.a]\nurl = \"postgres://h/app\"\ndatabases = \"log\"\n",
+        "k.toml:2: the address and databases both name databases",
+    );
+    check_error(
+        "[source.a]\nurl = \"sqlite:/a.db\"\npassword_file = \"/x\"\n",
+        "k.toml:1: a sqlite source takes no password",
+    );
+}
+
+#[test]
+fn one_text_is_a_list_of_one_and_arguments_need_no_address() {
+    let config = parse_text(
+        "[source.a]\nurl = \"files:/a\"\nexclude = \"*.tmp\"\nexclude_larger_than = \"1k\"\n\
+         [source.b]\nargv = [\"dump\", \"a b\"]\ntimeout = \"5min\"\nenvironment = { A = \"1\" }\n\
+         [set.x]\nsources = [\"a\", \"b\"]\nretention = { keep_daily = 7 }\n",
+    )
+    .unwrap();
+    let source = |name: &str| config.source(&name.parse().unwrap()).unwrap();
+    let SourceOptions::Files(files) = source("a").options else {
+        panic!("options of files");
+    };
+    assert_eq!(files.exclude, ["*.tmp"]);
+    assert_eq!(files.exclude_larger_than.map(|size| size.0), Some(1024));
+    let command = source("b");
+    assert_eq!(
+        command.address,
+        SourceAddress::Url(Scheme::Command, "command:dump".into())
+    );
+    let SourceOptions::Command(options) = command.options else {
+        panic!("options of a command");
+    };
+    assert_eq!(options.argv, ["dump", "a b"]);
+    assert_eq!(
+        options.timeout.map(|time| time.duration().as_secs()),
+        Some(300)
+    );
+    assert_eq!(options.environment["A"], "1");
+    assert!(config.sets[&"x".parse().unwrap()].retention.is_some());
 }
 
 #[test]

@@ -46,6 +46,18 @@ pub struct JournalEntry {
     pub time_ns: i64,
 }
 
+impl JournalEntry {
+    /// The bytes of the file.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+
+    /// Reads the bytes of a file.
+    pub fn from_json(bytes: &[u8]) -> io::Result<Self> {
+        serde_json::from_slice(bytes).map_err(io::Error::other)
+    }
+}
+
 /// The folder of the entries.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -69,7 +81,7 @@ impl Journal {
     pub fn write(&self, entry: &JournalEntry) -> Result<()> {
         let path = self.path(entry.id);
         let staged = path.with_extension("new");
-        let json = serde_json::to_vec_pretty(entry).unwrap_or_default();
+        let json = entry.to_json();
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new()
                 .write(true)
@@ -118,7 +130,7 @@ fn read(path: &Path) -> io::Result<JournalEntry> {
     if fs::metadata(path)?.len() > ENTRY_BYTES_MAX {
         return Err(io::Error::other("it is too large"));
     }
-    serde_json::from_slice(&fs::read(path)?).map_err(io::Error::other)
+    JournalEntry::from_json(&fs::read(path)?)
 }
 
 fn local(act: &'static str, path: &Path, source: io::Error) -> Error {

@@ -8,4 +8,6 @@ mod target;
 pub use export::{export_to_folder, export_to_writer};
 pub use items::{CapturedItems, source_failed};
 pub use journal::{Journal, JournalEntry};
-pub use target::{Recovery, RestoreReport, discard, recover, restore_to, rollback, unfinished};
+pub use target::{
+    Recovery, RestoreReport, discard, is_unfinished, recover, restore_to, rollback, unfinished,
+};

@@ -86,7 +86,12 @@ fn switch(target: &dyn Target, entry: &mut JournalEntry, journal: &Journal) -> R
         return Err(source_failed(&entry.source, error));
     }
     entry.phase = Phase::Switched;
-    journal.write(entry)
+    journal.write(entry)?;
+    if entry.plan.keeps.is_empty() {
+        // There is nothing to go back to: the marks that a way back would need go at once.
+        discard(target, entry, journal)?;
+    }
+    Ok(())
 }
 
 fn undo(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<()> {
@@ -96,11 +101,14 @@ fn undo(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<
     journal.remove(entry.id)
 }
 
-/// Entries whose restore was killed: neither switched nor removed.
+/// Entries whose restore was killed: not switched, or switched where nothing is kept and not yet tidied up.
 pub fn unfinished(entries: &[JournalEntry]) -> impl Iterator<Item = &JournalEntry> {
-    entries
-        .iter()
-        .filter(|entry| entry.phase != Phase::Switched)
+    entries.iter().filter(|entry| is_unfinished(entry))
+}
+
+/// Whether a restore was killed before its end.
+pub fn is_unfinished(entry: &JournalEntry) -> bool {
+    entry.phase != Phase::Switched || entry.plan.keeps.is_empty()
 }
 
 /// Ends what a killed restore has left. Only a begun switch can be finished; what was merely staged is undone.

@@ -381,6 +381,24 @@ fn parse_row(body: &DataRowBody) -> Result<Row, PgError> {
     Ok(Row(values))
 }
 
+/// Takes the first message of a server apart, as far as a session looks into messages, and tells whether it makes
+/// sense: tests throw anything at it.
+pub fn look_into_message(bytes: &[u8]) -> bool {
+    let length = Header::parse(bytes).map(|header| header.map(message_length));
+    let Ok(Some(Ok(_))) = length else {
+        return false;
+    };
+    match Message::parse(&mut BytesMut::from(bytes)) {
+        Ok(Some(Message::DataRow(body))) => parse_row(&body).is_ok(),
+        Ok(Some(Message::ErrorResponse(body))) => !server_error(body.fields()).code().is_empty(),
+        Ok(Some(Message::CommandComplete(body))) => body.tag().is_ok(),
+        Ok(Some(Message::ParameterStatus(body))) => body.name().is_ok() && body.value().is_ok(),
+        Ok(Some(Message::AuthenticationSasl(body))) => body.mechanisms().count().is_ok(),
+        Ok(Some(_)) => true,
+        Ok(None) | Err(_) => false,
+    }
+}
+
 pub(super) fn server_error(mut fields: ErrorFields<'_>) -> PgError {
     let (mut code, mut message, mut detail) = (String::new(), String::new(), String::new());
     while let Ok(Some(field)) = fields.next() {

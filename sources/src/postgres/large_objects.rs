@@ -141,7 +141,7 @@ fn hex_of(value: Option<&str>) -> Result<&str, PgError> {
 }
 
 /// A line taken apart: number, offset, hexadecimal digits.
-pub(crate) fn parse_line(line: &[u8]) -> Result<(u32, u64, &str), SourceError> {
+pub fn parse_line(line: &[u8]) -> Result<(u32, u64, &str), SourceError> {
     parse(line).ok_or_else(|| {
         SourceError::new(
             SourceErrorKind::Corrupt,

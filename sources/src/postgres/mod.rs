@@ -102,10 +102,13 @@ mod validate;
 mod wire;
 
 pub use capture::PostgresSource;
+pub use client::look_into_message;
 pub use export::PostgresExport;
+pub use large_objects::parse_line as parse_large_object_line;
 pub use options::PostgresRestoreOptions;
 pub use rebuild::PostgresTarget;
 pub use settings::{Databases, Host, PostgresEnvironment, PostgresSettings, SslMode, Timeouts};
+pub use sql::statements;
 
 /// Kind of the source, and scheme of its URLs.
 pub const KIND: &str = "postgres";

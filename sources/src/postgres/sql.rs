@@ -35,7 +35,7 @@ pub(crate) fn literals<'a>(values: impl IntoIterator<Item = &'a str>) -> String 
 }
 
 /// Takes a script apart into statements, each without comments before it and with its semicolon.
-pub(crate) fn statements(script: &[u8]) -> Result<Vec<&[u8]>, SourceError> {
+pub fn statements(script: &[u8]) -> Result<Vec<&[u8]>, SourceError> {
     let mut found = Vec::new();
     let mut lexer = Lexer { script, at: 0 };
     while let Some(range) = lexer.statement()? {

@@ -20,8 +20,8 @@ pub struct RedisRestoreOptions {
     /// Database of the capture → database of the target. Empty: all of them, each under its own number, or the only
     /// one into the database of the address.
     pub databases: BTreeMap<u32, u32>,
-    /// Restore only keys that match, beside the live ones. Matches names as captured.
-    pub key_pattern: Option<String>,
+    /// Restore only keys that match one of these, beside the live ones. They match names as captured. Empty: all.
+    pub key_patterns: Vec<String>,
     /// Restore under other names, beside the live keys.
     pub prefix: Option<PrefixChange>,
     /// What becomes of expiries.
@@ -88,7 +88,7 @@ pub(super) struct Place {
 /// Which records are restored, and as what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Selection {
-    pub(super) key_pattern: Option<String>,
+    pub(super) key_patterns: Vec<String>,
     pub(super) prefix: Option<PrefixChange>,
     pub(super) ttl: TtlChange,
 }
@@ -179,7 +179,8 @@ impl Selection {
 
     /// The name under which a key is restored; none if it is not.
     fn name(&self, key: &[u8]) -> Option<Vec<u8>> {
-        if !matches_pattern(self.key_pattern.as_deref(), key) {
+        let is_match = |pattern: &String| matches_pattern(Some(pattern), key);
+        if !self.key_patterns.is_empty() && !self.key_patterns.iter().any(is_match) {
             return None;
         }
         match &self.prefix {
@@ -244,7 +245,7 @@ pub(super) fn choose_places(
 
 /// How the switch is done.
 pub(super) fn way_of(options: &RedisRestoreOptions) -> Way {
-    if options.key_pattern.is_none() && options.prefix.is_none() {
+    if options.key_patterns.is_empty() && options.prefix.is_none() {
         Way::Swap
     } else {
         Way::Keys
@@ -442,7 +443,7 @@ mod tests {
             Err(SourceErrorKind::Occupied)
         );
         let keys = RedisRestoreOptions {
-            key_pattern: Some("a*".to_owned()),
+            key_patterns: vec!["a*".to_owned()],
             ..RedisRestoreOptions::default()
         };
         assert_eq!(
@@ -493,7 +494,7 @@ mod tests {
             value: Value::String(b"v".to_vec()),
         };
         let mut selection = Selection {
-            key_pattern: Some("app:*".to_owned()),
+            key_patterns: vec!["no".to_owned(), "app:*".to_owned()],
             prefix: Some(PrefixChange {
                 from: "app:".to_owned(),
                 to: "test:".to_owned(),

@@ -229,7 +229,7 @@ impl Planner<'_> {
             }
         };
         Ok(Selection {
-            key_pattern: self.options.key_pattern.clone(),
+            key_patterns: self.options.key_patterns.clone(),
             prefix: self.options.prefix.clone(),
             ttl,
         })

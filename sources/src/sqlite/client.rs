@@ -1,4 +1,7 @@
 //! SQLite itself: the only file that calls the library.
+
+mod tables;
+
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -14,6 +17,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::lock;
 use super::rows::{self, Value};
+
+pub(super) use tables::TableWriter;
 
 /// Memory for pages, per connection.
 const CACHE_KIB: u32 = 8192;
@@ -80,15 +85,7 @@ impl Client {
     /// The same for a file that has no content yet: nothing is read before `read_content`, and would be remembered.
     /// `shown` names it in errors.
     pub(super) fn open_before_content(path: &Path, shown: &Path) -> Result<Self, SourceError> {
-        let mut uri = String::from("file://");
-        for byte in path.as_os_str().as_encoded_bytes() {
-            match byte {
-                b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
-                _ if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
-                _ => uri.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]),
-            }
-        }
-        uri.push_str("?immutable=1");
+        let uri = uri_of(path, "immutable=1");
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         Self::connect(Path::new(&uri), &shown.display().to_string(), flags)
     }
@@ -377,8 +374,11 @@ pub(super) fn overwrite(from: &Path, to: &Path, busy: Duration) -> Result<(), So
 }
 
 fn open_writing(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    // By address, since other databases are attached so: a path that looks like one must not be taken for one.
+    let connection = Connection::open_with_flags(uri_of(path, "mode=rw"), flags)?;
     connection.busy_timeout(busy)?;
     Ok(connection)
 }
@@ -418,6 +418,21 @@ fn value_of(value: ValueRef<'_>) -> Value<'_> {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The address of a file for SQLite, which takes settings of it.
+fn uri_of(path: &Path, query: &str) -> String {
+    let mut uri = String::from("file://");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            _ => uri.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]),
+        }
+    }
+    uri.push('?');
+    uri.push_str(query);
+    uri
 }
 
 fn hex_digit(nibble: u8) -> char {

@@ -35,7 +35,8 @@ pub(super) fn compare(
     Ok(validation)
 }
 
-fn compare_tables(
+/// Compares tables by name.
+pub(super) fn compare_tables(
     recorded: &[CollectionFacts],
     found: &[CollectionFacts],
     validation: &mut Validation,

@@ -63,6 +63,7 @@ impl Files {
         for side in side_files(&self.new) {
             remove(&side)?;
         }
+        remove(&beside(&self.new, ".image"))?;
         remove(&self.new)
     }
 

@@ -14,7 +14,7 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// The facts of a database header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
+pub struct Header {
     /// Bytes of a page: a power of two from 512 to 65536.
     pub(super) page_size: u32,
     /// Whether the file asks to be opened with a write-ahead log.
@@ -33,7 +33,7 @@ pub(super) struct Header {
 
 impl Header {
     /// Reads a header; none if these are not the first bytes of a database.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
         if !bytes.starts_with(MAGIC) {
             return None;

@@ -54,6 +54,11 @@
 //! transaction, after a copy has been made as `….old`: programs go on, and see the new content with their next
 //! transaction. It also replaces a file that is no database.
 //!
+//! With `tables` only these are restored, with their rows, indexes and triggers: into the live database, which other
+//! programs may go on using, in one transaction of SQLite, after what they replace was copied into `….old`; or, where there is
+//! no database, into a new one that holds nothing else. Foreign keys of other tables are not looked at. A rollback
+//! brings back these tables only.
+//!
 //! `rollback` brings the old file back by the same way, and takes what was written since the switch with it;
 //! `discard` removes it. `restore --target` writes the database file.
 
@@ -70,6 +75,7 @@ mod rebuild;
 mod rows;
 mod spool;
 mod switch;
+mod tables;
 mod wal;
 
 use std::io;
@@ -79,7 +85,9 @@ use std::time::Duration;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 pub use capture::SqliteSource;
+pub use header::Header;
 pub use rebuild::{SqliteExport, SqliteTarget, SqliteTargetOptions};
+pub use wal::IndexHeader;
 
 /// Kind of the source and scheme of its URLs.
 const KIND: &str = "sqlite";

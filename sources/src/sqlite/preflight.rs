@@ -45,19 +45,6 @@ impl Old {
             ));
         }
         let mut warnings = Vec::new();
-        if let Some(users) = FileId::of(live)
-            .ok()
-            .flatten()
-            .map(|id| lock::holders(id, live))
-            && !users.is_empty()
-        {
-            let users = users.join(", ");
-            warnings.push(if force {
-                format!("{users} has {shown} open: it is overwritten in place, in one transaction")
-            } else {
-                format!("{users} has {shown} open and must be stopped before")
-            });
-        }
         let is_ours = rustix::process::geteuid().as_raw() == meta.uid();
         if !is_ours && !rustix::process::geteuid().is_root() {
             warnings.push(format!("{shown} will belong to the user who restores it"));
@@ -72,6 +59,20 @@ impl Old {
             mode: Some(meta.mode() & 0o777),
             warnings,
         })
+    }
+}
+
+/// What to say of those who have the database open that is to be replaced as a whole.
+pub(super) fn warn_of_users(live: &Path, force: bool) -> Option<String> {
+    let id = FileId::of(live).ok().flatten()?;
+    let users = lock::holders(id, live);
+    let (who, shown) = (users.join(", "), live.display());
+    match (users.is_empty(), force) {
+        (true, _) => None,
+        (false, true) => Some(format!(
+            "{who} has {shown} open: it is overwritten in place, in one transaction"
+        )),
+        (false, false) => Some(format!("{who} has {shown} open and must be stopped before")),
     }
 }
 

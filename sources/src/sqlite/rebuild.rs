@@ -19,8 +19,9 @@ use super::client::Client;
 use super::compare::compare;
 use super::files::{Files, PRIVATE_MODE, StepHook, Steps, create_private, take_owner_and_mode};
 use super::header::{HEADER_BYTES, Header};
-use super::preflight::{Old, check_folder, resolve};
+use super::preflight::{Old, check_folder, resolve, warn_of_users};
 use super::switch::Switch;
+use super::tables::{TableSwitch, check_selection, compare as compare_some, keep_only};
 use super::{BUSY_TIMEOUT, KIND, facts, io_failure};
 
 /// How a database is put in place.
@@ -29,6 +30,8 @@ pub struct SqliteTargetOptions {
     /// Overwrites the content in place, in one transaction of SQLite, where other processes have the database open;
     /// and replaces a file that is no database.
     pub force: bool,
+    /// Only these tables. Empty: the whole database.
+    pub tables: Vec<String>,
     /// How long a lock is waited for.
     pub busy_timeout: Duration,
 }
@@ -37,6 +40,7 @@ impl Default for SqliteTargetOptions {
     fn default() -> Self {
         Self {
             force: false,
+            tables: Vec::new(),
             busy_timeout: BUSY_TIMEOUT,
         }
     }
@@ -59,6 +63,8 @@ struct State {
     replaces: bool,
     mode: u32,
     force: bool,
+    #[serde(default)]
+    tables: Vec<String>,
     busy_timeout_ms: u64,
 }
 
@@ -102,8 +108,13 @@ impl Target for SqliteTarget {
 
     fn plan(&self, items: &dyn Items) -> Result<RestorePlan, SourceError> {
         let item = only_stream(items)?;
+        check_selection(&self.options.tables, items)?;
         let live = resolve(&self.path)?;
-        let old = Old::at(&live, self.options.force)?;
+        let mut old = Old::at(&live, self.options.force)?;
+        if self.options.tables.is_empty() {
+            old.warnings
+                .extend(warn_of_users(&live, self.options.force));
+        }
         let folder = live.parent().unwrap_or(Path::new("/"));
         check_folder(folder, item.size_bytes)?;
         let state = State {
@@ -112,14 +123,20 @@ impl Target for SqliteTarget {
             replaces: old.exists,
             mode: old.mode.unwrap_or_else(|| recorded_mode(items)),
             force: self.options.force,
+            tables: self.options.tables.clone(),
             busy_timeout_ms: u64::try_from(self.options.busy_timeout.as_millis())
                 .unwrap_or(u64::MAX),
             live,
         };
         let files = Files::new(&state.live, &state.id);
-        let shown = |path: &Path| path.display().to_string();
+        let of_what = match state.tables.as_slice() {
+            [] => String::new(),
+            [one] => format!("table {one} of "),
+            several => format!("tables {} of ", several.join(", ")),
+        };
+        let shown = |path: &Path| format!("{of_what}{}", path.display());
         Ok(RestorePlan {
-            creates: vec![shown(&files.new)],
+            creates: vec![files.new.display().to_string()],
             replaces: old.exists.then(|| shown(&files.live)).into_iter().collect(),
             keeps: old.exists.then(|| shown(&files.old)).into_iter().collect(),
             warnings: old.warnings,
@@ -133,7 +150,8 @@ impl Target for SqliteTarget {
     fn stage(&self, plan: &RestorePlan, items: &dyn Items) -> Result<(), SourceError> {
         let state = State::of(plan)?;
         let switch = self.switch_of(&state);
-        if !state.force {
+        let in_place = state.table_switch(&switch).is_some();
+        if !state.force && !in_place {
             switch.wait_until_closed()?;
         }
         let new = &switch.files.new;
@@ -147,6 +165,9 @@ impl Target for SqliteTarget {
         self.steps.done("written");
         take_owner_and_mode(&file, &state.live, state.mode).map_err(fail)?;
         file.sync_all().map_err(fail)?;
+        if !in_place && !state.tables.is_empty() {
+            keep_only(&switch, &state.tables, state.mode)?;
+        }
         switch.files.sync_folder()?;
         self.steps.done("staged");
         Ok(())
@@ -161,20 +182,34 @@ impl Target for SqliteTarget {
             .collections
             .iter()
             .any(|c| c.digest.is_some());
-        let (client, worked) =
-            client.work_beside(|client| compare(client, items, digests), || Ok(()), &|| {
-                items.cancelled()
-            });
+        let (client, worked) = client.work_beside(
+            |client| match state.tables.as_slice() {
+                [] => compare(client, items, digests),
+                tables => compare_some(client, tables, items),
+            },
+            || Ok(()),
+            &|| items.cancelled(),
+        );
         client.close()?;
         worked.map(|((), validation)| validation)
     }
 
     fn switch(&self, plan: &RestorePlan) -> Result<(), SourceError> {
-        self.switch_of(&State::of(plan)?).switch()
+        let state = State::of(plan)?;
+        let switch = self.switch_of(&state);
+        match state.table_switch(&switch) {
+            Some(tables) => tables.switch(),
+            None => switch.switch(),
+        }
     }
 
     fn rollback(&self, plan: &RestorePlan, phase: Phase) -> Result<(), SourceError> {
-        self.switch_of(&State::of(plan)?).rollback(phase)
+        let state = State::of(plan)?;
+        let switch = self.switch_of(&state);
+        match state.table_switch(&switch) {
+            Some(tables) => tables.rollback(),
+            None => switch.rollback(phase),
+        }
     }
 
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError> {
@@ -183,6 +218,15 @@ impl Target for SqliteTarget {
 }
 
 impl State {
+    /// Whether tables of a database are replaced that stays itself.
+    fn table_switch<'a>(&'a self, switch: &'a Switch) -> Option<TableSwitch<'a>> {
+        (self.replaces && !self.tables.is_empty()).then(|| TableSwitch {
+            switch,
+            tables: &self.tables,
+            mark: format!("keepstone_{}", self.id),
+        })
+    }
+
     fn of(plan: &RestorePlan) -> Result<Self, SourceError> {
         serde_json::from_value(plan.state.clone()).map_err(|e| not_understood().because(e))
     }

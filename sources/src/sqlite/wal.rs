@@ -23,7 +23,7 @@ const FRAME_HEADER_BYTES: usize = 24;
 
 /// What the index says of the last commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct IndexHeader {
+pub struct IndexHeader {
     /// Valid frames in the log; frames count from 1.
     pub(super) frames: u32,
     /// Pages in the database after the last frame.
@@ -46,7 +46,8 @@ impl IndexHeader {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads the header, which stands there twice; none if somebody is writing it.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (raw, copy) = bytes.split_first_chunk::<INDEX_HEADER_BYTES>()?;
         let is_initialised = *raw.get(12)? != 0;
         if !copy.starts_with(raw) || !is_initialised || word(raw, 0)? != INDEX_VERSION {

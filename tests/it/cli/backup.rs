@@ -39,6 +39,7 @@ fn help_of_backup() {
           --iexclude <PATTERN>          The same, with capitals and small letters the same
           --exclude-file <FILE>         Leave out what matches a line of this file; may be given several
                                         times
+          --iexclude-file <FILE>        The same, with capitals and small letters the same
           --exclude-caches              Leave out what is in folders marked with a CACHEDIR.TAG
           --exclude-if-present <NAME>   Leave out what is in folders that hold this file; may be given
                                         several times

@@ -75,7 +75,9 @@ fn help_of_forget() {
     snapshot that
     satisfies one rule stays. So does the last good copy of every source, and a snapshot that is dated
     after it was
-    stored. Until prune has removed its data, undelete brings a snapshot back.
+    stored. A set with a retention of its own in keepstone.toml goes by that. Until prune has removed
+    its data,
+    undelete brings a snapshot back.
     "###);
 }
 

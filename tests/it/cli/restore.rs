@@ -35,17 +35,28 @@ fn help_of_restore() {
           --verify             Read back and compare what was written
           --privileged         Restore setuid bits, devices and security attributes too
 
-    Databases:
-          --database <DATABASE>    Only this database, by name or number; may be given several times
-          --schema <SCHEMA>        Only this schema; may be given several times
-          --table <TABLE>          Only this table, as SCHEMA.TABLE; may be given several times
-          --key-pattern <PATTERN>  Only keys that match, with * and ?; may be given several times
-          --prefix <PREFIX>        Put this in front of every key
-          --ttl <HOW>              What becomes of the time keys have to live [default: keep] [possible
-                                   values: keep, shift, drop]
+    Databases, with --to or --in-place:
+          --database <DATABASE>    Only this database, by name (PostgreSQL) or number (Redis); may be
+                                   given several times
+          --schema <SCHEMA>        Only this schema, into a database of its own (PostgreSQL); may be
+                                   given several times
+          --table <TABLE>          Only this table: SCHEMA.TABLE into a database of its own
+                                   (PostgreSQL), or TABLE, also into a database that lives on (SQLite);
+                                   may be given several times
+          --no-owner               Without owners, grants and roles (PostgreSQL)
+          --key-pattern <PATTERN>  Only keys that match, with * and ?, beside the others (Redis); may be
+                                   given several times
+          --prefix <[OLD=]NEW>     Put NEW in front of every key, or in the place of OLD; keys without
+                                   OLD stay out (Redis)
+          --ttl <HOW>              What becomes of the time keys have to live (Redis) [default: keep]
+                                   [possible values: keep, shift, drop]
+          --functions              Replace the functions of the server too (Redis)
+          --in-use                 Overwrite a database in place, in one transaction, that others have
+                                   open (SQLite)
 
     Earlier restores:
           --list              List restores that can be undone or finished
+          --resume <ID>       Finish a restore that was cut off
           --rollback <ID>     Undo a restore: bring back what it replaced
           --discard-old <ID>  Drop what a restore replaced; after that there is no way back
 
@@ -63,6 +74,8 @@ fn help_of_restore() {
       postgres-app=postgres://localhost/app_copy
       keepstone restore --at 3h --in-place --dry-run
       keepstone restore --at 3h --in-place
+      keepstone restore --at 3h --to db=sqlite:/var/lib/app.db --table notes
+      keepstone restore --at 3h --to cache=redis://localhost --key-pattern 'user:7:*' --prefix restored:
       keepstone restore --list
       keepstone restore --rollback 3fc2a9
 

@@ -152,7 +152,7 @@ fn scenes() -> [Scene; 2] {
         ..RedisRestoreOptions::default()
     };
     let keys = RedisRestoreOptions {
-        key_pattern: Some("[bc]".to_owned()),
+        key_patterns: vec!["[bc]".to_owned()],
         ..with_functions.clone()
     };
     [Scene::new(with_functions), Scene::new(keys)]

@@ -14,7 +14,7 @@ use super::restore::{fresh, keys, live, scene, staged, target};
 fn pattern(pattern: &str) -> RedisRestoreOptions {
     RedisRestoreOptions {
         databases: BTreeMap::from([(0, 0)]),
-        key_pattern: Some(pattern.to_owned()),
+        key_patterns: vec![pattern.to_owned()],
         ..RedisRestoreOptions::default()
     }
 }
@@ -171,11 +171,11 @@ fn single_keys_of_two_databases_are_moved_together() {
     let (server, captured) = scene();
     let old = [live(&server, 0), live(&server, 3)];
     let options = RedisRestoreOptions {
-        key_pattern: Some("*t*:[is]*".to_owned()),
+        key_patterns: vec!["*t*:[is]*".to_owned()],
         ..RedisRestoreOptions::default()
     };
     let mut both = options.clone();
-    both.key_pattern = Some("*e*".to_owned());
+    both.key_patterns = vec!["*e*".to_owned()];
     let (plan, _) = staged(&server, &captured, both);
     fresh(&server).switch(&plan).unwrap();
     assert!(live_records(&server, 3).contains_key(b"three".as_slice()));

@@ -1,39 +1,40 @@
 //! Restoring into live systems, and what earlier restores have kept or left.
 
+use std::sync::Arc;
+
+use keepstone_engine::repo::{Store, Usable};
 use keepstone_engine::restore::{
-    Journal, JournalEntry, Recovery, RestoreReport, discard as discard_old, recover, restore_to,
-    rollback as roll_back, unfinished,
+    CapturedItems, Journal, JournalEntry, Recovery, RestoreReport, discard as discard_old,
+    is_unfinished, recover, restore_to, rollback as roll_back, unfinished,
 };
 use keepstone_engine::snapshot::SnapshotSource;
 use keepstone_engine::source::{Phase, Target};
 use serde::{Deserialize, Serialize};
 
-use super::{DatabaseArgs, RestoreRun, TtlChoice};
+use super::{DatabaseArgs, RestoreRun};
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::password::PasswordFrom;
 use crate::reference::HexPrefix;
+use crate::repository::parallel;
 use crate::source_name::SourceName;
+use crate::source_options::SourceOptions;
 use crate::source_spec::{SourceAddress, SourceSpec, parse_address};
 use crate::time::rfc3339;
 use crate::ui::Table;
 use crate::ui::format::{printable, size};
 use crate::ui::table::Align;
 
-/// What makes a target again: as the user gave it, without a secret.
+/// What makes a target again: as the user gave it, without a secret. What is chosen of the capture stands in the plan.
 #[derive(Debug, Serialize, Deserialize)]
 struct TargetRecord {
     url: String,
     password_file: Option<std::path::PathBuf>,
     password_command: Option<String>,
-    databases: Vec<String>,
-    schemas: Vec<String>,
-    tables: Vec<String>,
-    key_pattern: Vec<String>,
-    prefix: Option<String>,
-    ttl: String,
+    #[serde(default)]
+    source_options: SourceOptions,
 }
 
 #[derive(Serialize)]
@@ -56,6 +57,11 @@ pub(super) fn spec_of(source: &SnapshotSource, context: &Context) -> Result<Sour
         .name
         .parse()
         .map_err(|error| CliError::usage(format!("source {}: {error}", source.name)))?;
+    if source.kind == "command" {
+        let problem = format!("source {name} is the output of a command");
+        let hint = format!("Say which command takes it: --to {name}=command:PROGRAM.");
+        return Err(CliError::usage(problem).hint(hint));
+    }
     if let Ok(spec) = context.settings.config.source(&name) {
         return Ok(spec);
     }
@@ -69,6 +75,7 @@ pub(super) fn spec_of(source: &SnapshotSource, context: &Context) -> Result<Sour
         name,
         address,
         password,
+        options: SourceOptions::Default,
         was_named: true,
     })
 }
@@ -114,50 +121,50 @@ pub(super) fn restore(run: &RestoreRun<'_>, spec: &SourceSpec) -> Result<(), Cli
         source: name.clone(),
         kind: source.kind.clone(),
         address: target.address(),
-        target: serde_json::to_value(record(spec, &run.args.databases)).unwrap_or_default(),
+        target: serde_json::to_value(record(spec)).unwrap_or_default(),
         plan,
         phase: Phase::Staging,
         time_ns: run.context.clock.now_ns(),
     };
-    let journal = journal(run.context)?;
-    let progress = run.context.ui.progress();
-    let done = restore_to(
-        &items,
-        target.as_ref(),
-        entry,
-        &journal,
-        &progress,
-        &cancel(),
-    );
-    drop(progress);
-    tell(run, &name, &done?)
+    carry_out(&items, target.as_ref(), entry, run.context)
 }
 
-fn tell(run: &RestoreRun<'_>, name: &str, report: &RestoreReport) -> Result<(), CliError> {
+fn carry_out(
+    items: &CapturedItems,
+    target: &dyn Target,
+    entry: JournalEntry,
+    context: &Context,
+) -> Result<(), CliError> {
+    let journal = journal(context)?;
+    let progress = context.ui.progress();
+    let done = restore_to(items, target, entry, &journal, &progress, &cancel());
+    drop(progress);
+    let report = done?;
     let validation = report.validation.clone().unwrap_or_default();
     for note in &validation.notes {
-        run.context.ui.status(&printable(note));
+        context.ui.status(&printable(note));
     }
     let expired = match validation.expired {
         0 => String::new(),
         expired => format!(", {expired} expired meanwhile"),
     };
-    let kept = report.entry.plan.keeps.join(", ");
-    run.context.ui.line(&printable(&format!(
-        "{name}: {} records restored to {} and validated{expired}",
-        validation.records, report.entry.address
+    context.ui.line(&printable(&format!(
+        "{}: {} records restored to {} and validated{expired}",
+        report.entry.source, validation.records, report.entry.address
     )))?;
-    if kept.is_empty() {
-        // Nothing was replaced: there is nothing to roll back to.
-    } else {
+    tell_kept(&report, context)
+}
+
+fn tell_kept(report: &RestoreReport, context: &Context) -> Result<(), CliError> {
+    let kept = report.entry.plan.keeps.join(", ");
+    // Where nothing was replaced, there is nothing to go back to.
+    if !kept.is_empty() {
         let id = report.entry.id.short();
-        run.context.ui.line(&printable(&format!(
+        context.ui.line(&printable(&format!(
             "kept: {kept}; undo with --rollback {id}, drop with --discard-old {id}"
         )))?;
     }
-    run.context
-        .ui
-        .object("restored_live", &object(&report.entry))
+    context.ui.object("restored_live", &object(&report.entry))
 }
 
 fn show_plan(
@@ -205,9 +212,10 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
     let columns = ["ID", "Time", "Source", "Target", "State", "Keeps"];
     let mut table = Table::new(&columns.map(|name| (name, Align::Left)));
     for entry in &entries {
-        let phase = match entry.phase {
-            Phase::Switched => "done",
-            _ => "UNFINISHED",
+        let phase = if is_unfinished(entry) {
+            "UNFINISHED"
+        } else {
+            "done"
         };
         table.row([
             entry.id.short(),
@@ -233,16 +241,64 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
 }
 
 /// Names restores that were killed before their end.
-pub(super) fn name_unfinished(context: &Context) -> Result<(), CliError> {
+pub(crate) fn name_unfinished(context: &Context) -> Result<(), CliError> {
     let (entries, _) = journal(context)?.list()?;
     for entry in unfinished(&entries) {
         let id = entry.id.short();
         context.ui.warning(&printable(&format!(
-            "a restore of {} to {} was cut off; undo it with keepstone restore --rollback {id}",
+            "a restore of {} to {} was cut off: finish it with keepstone restore --resume {id}, or undo it with \
+             --rollback {id}",
             entry.source, entry.address
         )));
     }
     Ok(())
+}
+
+/// Finishes a restore that was cut off: from the snapshot where it was not yet staged and validated.
+pub(super) fn resume(id: &HexPrefix, context: &Context) -> Result<ExitCode, CliError> {
+    let (journal, entry, target) = find(id, context)?;
+    if !is_unfinished(&entry) {
+        return Err(CliError::usage(format!(
+            "restore {} was finished",
+            entry.id.short()
+        )));
+    }
+    if entry.phase == Phase::Staging {
+        let items = items_of(&entry, context)?;
+        carry_out(&items, target.as_ref(), entry, context)?;
+        return Ok(ExitCode::Done);
+    }
+    let report = recover(target.as_ref(), &entry, &journal, Recovery::Finish)?;
+    context.ui.line(&printable(&format!(
+        "{}: restored to {}, as it was staged and validated before",
+        entry.source, entry.address
+    )))?;
+    tell_kept(&report, context)?;
+    Ok(ExitCode::Done)
+}
+
+/// What a restore that was cut off has read.
+fn items_of(entry: &JournalEntry, context: &Context) -> Result<CapturedItems, CliError> {
+    let repo = context.open_repo()?;
+    if repo.id() != entry.repository {
+        return Err(CliError::usage(format!(
+            "restore {} is of another repository",
+            entry.id.short()
+        ))
+        .hint("Name that one with --repo, or undo the restore with --rollback."));
+    }
+    let all = context.snapshots(&repo)?;
+    let listed = all.iter().find(|listed| listed.id == entry.snapshot);
+    let source = listed.and_then(|listed| listed.snapshot.source(&entry.source));
+    let source = source.ok_or_else(|| {
+        not_found(format!(
+            "snapshot {} is gone, so that restore {} can only be undone",
+            entry.snapshot.short(),
+            entry.id.short()
+        ))
+    })?;
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
+    Ok(CapturedItems::open(&store, source, parallel(), &cancel())?)
 }
 
 /// Brings back what a restore had replaced, or undoes one that was cut off.
@@ -334,9 +390,10 @@ fn find(
         name,
         address,
         password,
+        options: record.source_options.clone(),
         was_named: true,
     };
-    let target = context.target(&spec, &record.options())?;
+    let target = context.target(&spec, &DatabaseArgs::default())?;
     Ok((journal, entry, target))
 }
 
@@ -348,7 +405,7 @@ fn engine(name: &str, error: keepstone_engine::source::SourceError) -> CliError 
     keepstone_engine::restore::source_failed(name, error).into()
 }
 
-fn record(spec: &SourceSpec, args: &DatabaseArgs) -> TargetRecord {
+fn record(spec: &SourceSpec) -> TargetRecord {
     let url = match &spec.address {
         SourceAddress::Url(_, url) => url.clone(),
         SourceAddress::Files(_) => String::new(),
@@ -362,34 +419,7 @@ fn record(spec: &SourceSpec, args: &DatabaseArgs) -> TargetRecord {
         url,
         password_file,
         password_command,
-        databases: args.database.clone(),
-        schemas: args.schema.clone(),
-        tables: args.table.clone(),
-        key_pattern: args.key_pattern.clone(),
-        prefix: args.prefix.clone(),
-        ttl: match args.ttl {
-            TtlChoice::Keep => "keep",
-            TtlChoice::Shift => "shift",
-            TtlChoice::Drop => "drop",
-        }
-        .into(),
-    }
-}
-
-impl TargetRecord {
-    fn options(&self) -> DatabaseArgs {
-        DatabaseArgs {
-            database: self.databases.clone(),
-            schema: self.schemas.clone(),
-            table: self.tables.clone(),
-            key_pattern: self.key_pattern.clone(),
-            prefix: self.prefix.clone(),
-            ttl: match self.ttl.as_str() {
-                "shift" => TtlChoice::Shift,
-                "drop" => TtlChoice::Drop,
-                _ => TtlChoice::Keep,
-            },
-        }
+        source_options: spec.options.recordable(),
     }
 }
 

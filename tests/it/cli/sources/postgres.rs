@@ -1,0 +1,172 @@
+//! Parts of a PostgreSQL server, and restores by somebody who may little.
+
+use keepstone_testkit::servers::postgres::PostgresServer;
+
+use super::Home;
+
+/// Comments that a restore might have left.
+const MARKS: &str = "SELECT count(*) FROM pg_shdescription WHERE description LIKE '%keepstone%'";
+const USERS: &str = "SELECT string_agg(name, ',' ORDER BY name) FROM shop.users";
+
+struct Scene {
+    home: Home,
+    server: PostgresServer,
+}
+
+impl Scene {
+    /// Two databases, saved and then changed.
+    fn new() -> Self {
+        let server = PostgresServer::start();
+        server.execute("postgres", "CREATE ROLE seller");
+        for name in ["app", "log"] {
+            server.execute("postgres", &format!("CREATE DATABASE {name}"));
+            server.execute(
+                name,
+                "CREATE SCHEMA shop;
+                 CREATE TABLE shop.users(id serial PRIMARY KEY, name text);
+                 CREATE TABLE shop.orders(id int PRIMARY KEY, user_id int REFERENCES shop.users);
+                 CREATE TABLE public.extra(a int);
+                 INSERT INTO shop.users(name) VALUES ('saved'), ('twice');
+                 INSERT INTO shop.orders VALUES (1, 1);
+                 GRANT USAGE ON SCHEMA shop TO seller;
+                 ALTER TABLE shop.users OWNER TO seller",
+            );
+        }
+        let home = Home::new();
+        let url = format!("pg={}", server.url(""))
+            .trim_end_matches('/')
+            .to_owned();
+        home.ok(&["backup", &url]);
+        for name in ["app", "log"] {
+            server.execute(name, "UPDATE shop.users SET name = 'since' WHERE id = 1");
+        }
+        Self { home, server }
+    }
+
+    fn restore(&self, url: &str, flags: &[&str]) -> String {
+        let to = format!("pg={url}");
+        let restore = ["restore", "latest", "--force", "--to", &to];
+        self.home.ok(&[&restore, flags].concat())
+    }
+
+    fn tables(&self, database: &str) -> String {
+        let sql = "SELECT string_agg(schemaname || '.' || tablename, ',' ORDER BY 1)
+                   FROM (SELECT * FROM pg_tables ORDER BY 1, 2) t
+                   WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+        self.server.value(database, sql)
+    }
+
+    /// Nothing is left to undo, on the server or here.
+    fn assert_nothing_left(&self) {
+        assert_eq!(self.server.value("postgres", MARKS), "0");
+        assert!(
+            self.home
+                .ok(&["restore", "--list"])
+                .contains("no earlier restore")
+        );
+    }
+}
+
+#[test]
+fn one_database_a_schema_and_a_table_go_into_databases_of_their_own() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    scene.restore(&server.url("copy"), &["--database", "app"]);
+    assert_eq!(server.value("copy", USERS), "saved,twice");
+    assert_eq!(scene.tables("copy"), "public.extra,shop.orders,shop.users");
+    scene.assert_nothing_left();
+    scene.restore(
+        &server.url("shop_only"),
+        &["--database", "app", "--schema", "shop"],
+    );
+    assert_eq!(scene.tables("shop_only"), "shop.orders,shop.users");
+    scene.restore(
+        &server.url("users_only"),
+        &["--database", "log", "--table", "shop.users"],
+    );
+    assert_eq!(scene.tables("users_only"), "shop.users");
+    assert_eq!(server.value("users_only", USERS), "saved,twice");
+    scene.assert_nothing_left();
+    assert_eq!(server.value("app", USERS), "since,twice");
+    let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'users'";
+    assert_eq!(server.value("copy", owner), "seller");
+    let to = format!("pg={}", server.url("app"));
+    let said = scene.home.fails(
+        23,
+        &[
+            "restore",
+            "latest",
+            "--force",
+            "--to",
+            &to,
+            "--database",
+            "app",
+            "--table",
+            "shop.users",
+        ],
+    );
+    assert!(said.contains("under a name of its own"), "{said}");
+}
+
+#[test]
+fn a_database_in_place_is_kept_brought_back_and_dropped() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    let restore = || {
+        let to = format!("pg={}", server.url("app"));
+        scene.home.restored(&[
+            "restore",
+            "latest",
+            "--force",
+            "--to",
+            &to,
+            "--database",
+            "app",
+        ])
+    };
+    let id = restore();
+    assert_eq!(server.value("app", USERS), "saved,twice");
+    assert_eq!(server.value("log", USERS), "since,twice");
+    let listed = scene.home.ok(&["restore", "--list"]);
+    assert!(
+        listed.contains("done") && listed.contains("app__before_"),
+        "{listed}"
+    );
+    scene.home.ok(&["restore", "--rollback", &id, "--force"]);
+    assert_eq!(server.value("app", USERS), "since,twice");
+    assert_eq!(server.databases(), ["app", "log", "postgres"]);
+    let id = restore();
+    scene.home.ok(&["restore", "--discard-old", &id, "--force"]);
+    assert_eq!(server.value("app", USERS), "saved,twice");
+    assert_eq!(server.databases(), ["app", "log", "postgres"]);
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_role_that_may_only_create_databases_restores_and_leaves_no_mark() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    server.execute("postgres", "CREATE ROLE clerk LOGIN CREATEDB");
+    let url = |database: &str| format!("postgres://clerk@127.0.0.1:{}/{database}", server.port());
+    let flags = ["--database", "app", "--no-owner"];
+    scene.restore(&url("copy"), &flags);
+    assert_eq!(server.value("copy", USERS), "saved,twice");
+    let owners =
+        "SELECT string_agg(DISTINCT tableowner, ',') FROM pg_tables WHERE schemaname = 'shop'";
+    assert_eq!(server.value("copy", owners), "clerk");
+    scene.assert_nothing_left();
+    // What it owns it may also replace, bring back and drop.
+    server.execute("copy", "UPDATE shop.users SET name = 'since' WHERE id = 1");
+    let id = scene.restore(&url("copy"), &flags);
+    let id = id
+        .split_once("--rollback ")
+        .unwrap()
+        .1
+        .split_once(',')
+        .unwrap()
+        .0;
+    assert_eq!(server.value("copy", USERS), "saved,twice");
+    scene.home.ok(&["restore", "--rollback", id, "--force"]);
+    assert_eq!(server.value("copy", USERS), "since,twice");
+    scene.assert_nothing_left();
+}
