@@ -76,7 +76,7 @@ struct At<'a> {
 
 impl Walk<'_> {
     fn snapshot(&mut self, listed: &Listed) -> Result<()> {
-        let name = listed.id.short();
+        let name = listed.id.to_string();
         for source in &listed.snapshot.sources {
             let at = At {
                 snapshot: &name,
