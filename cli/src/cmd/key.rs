@@ -152,7 +152,9 @@ fn list(repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
     let current = keys::current(repo, &secret)?;
     let columns = ["ID", "Kind", "Made", "Label", "User"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
-    for (id, slot) in keys::slots(repo.backend().as_ref())? {
+    let mut slots = keys::slots(repo.backend().as_ref())?;
+    slots.sort_by_key(|(id, slot)| (slot.info().created_ns, *id));
+    for (id, slot) in slots {
         let info = slot.info();
         let is_current = current == Some(id);
         let kind = if slot.is_password() {

@@ -391,6 +391,7 @@ fn rules_of_the_configuration_are_applied_and_space_is_freed() {
     keep  ID1  2024-05-03 10:00:00  web1  daily
     keep  ID2  2024-05-02 10:00:00  web1  daily
     0 snapshots forgotten
+    PACKS (SIZE) removed, SIZE written anew
     "###);
     world.ok(&["check", "--read-data"]);
 }

@@ -58,8 +58,8 @@ fn a_repository_lives_on_s3() {
     insta::assert_snapshot!(run(&["backup", "data", &database, "--time", "2024-05-02 10:00"]), @r###"
     exit 0
     -- stdout
-    files: 1.7 kB in 3 files (0 new, 1 changed), SIZE new, SIZE stored, delta: cold cache
-    sqlite-app.db: 8.2 kB in 1 stream, SIZE new, SIZE stored, delta: cold cache
+    files: 1.7 kB in 3 files (0 new, 1 changed), SIZE new, SIZE stored, delta against 2024-05-01 10:00:00
+    sqlite-app.db: 8.2 kB in 1 stream, SIZE new, SIZE stored, delta against 2024-05-01 10:00:00
     snapshot ID1 saved, SIZE stored
     -- stderr
     the snapshot is dated 2024-05-02 10:00:00+00:00

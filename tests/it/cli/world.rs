@@ -274,7 +274,8 @@ fn hide_shards(line: &str) -> String {
         out.push_str("packs/");
         out.push_str(part.split_once('/').map_or(part, |(_, name)| name));
     }
-    out
+    // Data and metadata are written side by side: which of them fails first is chance.
+    out.replace("-m: ", "-d: ")
 }
 
 fn hide_ids(line: &str, ids: &mut Vec<String>) -> String {
