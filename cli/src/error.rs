@@ -62,6 +62,9 @@ pub(crate) enum CliError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] keepstone_engine::Error),
+    /// A backup failed.
+    #[error(transparent)]
+    Capture(EngineError),
     /// A source's settings cannot be used, or an export or restore failed.
     #[error(transparent)]
     Source(#[from] keepstone_engine::source::SourceError),
@@ -97,7 +100,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage { .. } | Self::Config { .. } | Self::Address(_) => ExitCode::Usage,
-            Self::Engine(error) => engine_exit(error),
+            Self::Engine(error) | Self::Capture(error) => engine_exit(error),
             Self::Source(error) => source_exit(error, ExitCode::Failed),
             Self::Busy(_) => ExitCode::NotAlone,
             // Whoever stopped reading has what they wanted.
@@ -116,14 +119,19 @@ impl CliError {
 
     /// The message with everything underneath, on one line.
     pub(crate) fn message(&self) -> String {
-        let mut message = self.to_string();
+        let mut parts = vec![self.to_string()];
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
+            let text = error.to_string();
+            match parts.last_mut() {
+                // Some causes begin with what was said above them, and some are quoted there.
+                Some(above) if text.starts_with(above.as_str()) => *above = text,
+                Some(above) if above.ends_with(&text) => {}
+                _ => parts.push(text),
+            }
             cause = error.source();
         }
-        message
+        parts.join(": ")
     }
 
     /// What to do, a sentence.
@@ -133,6 +141,7 @@ impl CliError {
                 hint.clone()
             }
             Self::Engine(error) => engine_advice(error),
+            Self::Capture(error) => capture_advice(error),
             Self::Source(error) => source_advice(error),
             Self::Address(error) => Some(error.advice().into()),
             Self::Busy(_) => Some("Wait for it to end, or give another --state-dir.".into()),
@@ -158,6 +167,7 @@ fn engine_exit(error: &EngineError) -> ExitCode {
         EngineError::Cancelled => ExitCode::Interrupted,
         EngineError::Backend { source, .. } => backend_exit(source),
         EngineError::Source { source, .. } => source_exit(source, ExitCode::SourceFailed),
+        EngineError::NotUndone { .. } => ExitCode::SourceFailed,
         EngineError::Local { source, .. } if is_full(source) => ExitCode::NoSpace,
         _ => ExitCode::Failed,
     }
@@ -211,6 +221,9 @@ fn engine_advice(error: &EngineError) -> Option<String> {
         EngineError::Validation { .. } => {
             "Live data is as it was. Run keepstone check, then try again."
         }
+        EngineError::NotUndone { .. } => {
+            "keepstone restore --list names it. --rollback tries again; --discard-old lets it be."
+        }
         EngineError::Source { source, .. } => return source_advice(source),
         EngineError::Backend { source, .. } => return backend_advice(source),
         _ => return None,
@@ -238,16 +251,24 @@ fn backend_advice(error: &BackendError) -> Option<String> {
 fn source_advice(error: &SourceError) -> Option<String> {
     let advice = match error.kind() {
         SourceErrorKind::Unreachable => "Check that it runs and that its address is right.",
-        SourceErrorKind::Denied => "Check its password and privileges.",
-        SourceErrorKind::Interrupted => {
-            "Nothing was committed. Run it again; --partial saves the other sources."
-        }
-        SourceErrorKind::Missing => "Check the path or name; --partial saves the other sources.",
+        SourceErrorKind::Denied => "Check its password, and what this user may do there.",
+        SourceErrorKind::Interrupted => "Run it again.",
+        SourceErrorKind::Missing => "Check the path or name.",
         SourceErrorKind::Occupied => "Name another target, or remove what is there.",
         SourceErrorKind::NoSpace => "Free some space there and run it again.",
         _ => return None,
     };
     Some(advice.into())
+}
+
+/// A source that fails takes the run along.
+fn capture_advice(error: &EngineError) -> Option<String> {
+    let advice = engine_advice(error);
+    if engine_exit(error) != ExitCode::SourceFailed {
+        return advice;
+    }
+    let advice = advice.map_or_else(String::new, |advice| advice + " ");
+    Some(advice + "Nothing was committed; --partial saves the other sources.")
 }
 
 fn is_full(error: &io::Error) -> bool {
@@ -273,6 +294,23 @@ mod tests {
             "cannot read the configuration /etc/x: it is gone"
         );
         assert_eq!(error.exit_code(), ExitCode::Failed);
+    }
+
+    #[test]
+    fn what_a_cause_repeats_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read the configuration /etc/x: it is gone")]
+        struct Repeating(#[source] io::Error);
+        let cause = Repeating(io::Error::other("it is gone"));
+        let error = CliError::File {
+            act: "read the configuration",
+            path: "/etc/x".into(),
+            source: io::Error::other(cause),
+        };
+        assert_eq!(
+            error.message(),
+            "cannot read the configuration /etc/x: it is gone"
+        );
     }
 
     #[test]

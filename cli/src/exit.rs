@@ -61,6 +61,15 @@ impl ExitCode {
         self as u8
     }
 
+    /// The one that says more of two parts of a run.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        if other.code() > self.code() {
+            other
+        } else {
+            self
+        }
+    }
+
     /// What it means, for `--help`.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {

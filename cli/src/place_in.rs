@@ -1,6 +1,7 @@
 //! Which source of a snapshot an address means, and which path in it.
 
 use keepstone_engine::path::RepoPath;
+use keepstone_engine::repo::Store;
 use keepstone_engine::snapshot::{Snapshot, SnapshotSource};
 
 use crate::args::FilterArgs;
@@ -73,6 +74,36 @@ pub(crate) fn places<'a, 'b>(
         places = sources.iter().map(whole).collect();
     }
     Ok(places)
+}
+
+/// The same, of sources that hold what is meant: a path may be of any of several sources of files.
+pub(crate) fn places_that_exist<'a, 'b>(
+    snapshot: &'a Snapshot,
+    addresses: impl Iterator<Item = &'b Address>,
+    filter: &FilterArgs,
+    store: &Store,
+) -> Result<Vec<InSnapshot<'a>>, CliError> {
+    let mut found = Vec::new();
+    let mut addresses = addresses.peekable();
+    if addresses.peek().is_none() {
+        return places(snapshot, addresses, filter);
+    }
+    for address in addresses {
+        let before = found.len();
+        for place in places(snapshot, std::iter::once(address), filter)? {
+            let Some(root) = place.source.root else {
+                continue;
+            };
+            if place.path.is_root() || store.lookup(root, &place.path)?.is_some() {
+                found.push(place);
+            }
+        }
+        if found.len() == before {
+            let what = format!("the snapshot holds no {address}");
+            return Err(keepstone_engine::Error::NotFound { what }.into());
+        }
+    }
+    Ok(found)
 }
 
 /// The address of something in a snapshot, as a user would type it behind the colon.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::time::rfc3339;
-use crate::ui::format::{printable, size};
+use crate::ui::format::{count, printable, size};
 
 /// A snapshot as `--json` gives it.
 #[derive(Serialize)]
@@ -101,7 +101,7 @@ fn source_line(source: &SnapshotSource, parents: &[Listed], context: &Context) -
     }
     let counts = &source.counts;
     let (is_files, was_there) = (source.kind == "files", source.parent.is_some());
-    let noun = if is_files { "files" } else { "streams" };
+    let noun = if is_files { "file" } else { "stream" };
     let changes = if is_files && was_there {
         format!(
             " ({} new, {} changed)",
@@ -122,10 +122,10 @@ fn source_line(source: &SnapshotSource, parents: &[Listed], context: &Context) -
         None => "first capture".into(),
     };
     format!(
-        "{}: {} in {} {noun}{changes}, {} new, {} stored, {against}",
+        "{}: {} in {}{changes}, {} new, {} stored, {against}",
         source.name,
         size(counts.bytes),
-        counts.files,
+        count(counts.files, noun),
         size(counts.literal_bytes),
         size(counts.stored_bytes),
     )

@@ -163,8 +163,9 @@ impl Context {
                 .into());
             }
         };
+        // Others call a file `config` too.
         let config = repo::config_of(backend.as_ref());
-        if let Err(Error::NoRepository { .. }) = config
+        if let Err(Error::NoRepository { .. } | Error::Corrupt { .. }) = config
             && let Ok(Occupant::Foreign(program)) = foreign::survey(&address, &credentials)
         {
             let (address, program) = (address.to_string(), program.to_string());

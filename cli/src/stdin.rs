@@ -1,6 +1,7 @@
 //! Standard input as a source: one stream of bytes, read once.
 
 use std::io::{self, Read as _};
+use std::os::fd::AsFd;
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
@@ -8,7 +9,15 @@ use keepstone_engine::source::{
     SourceErrorKind, StreamFacts, StreamSpec,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::error::CliError;
+
+/// How often ^C is looked at while nothing comes.
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// What is piped in.
 pub(crate) struct StdinSource {
@@ -68,6 +77,7 @@ impl Opened for OpenedStdin {
         let mut buffer = vec![0; 1024 * 1024];
         let mut stdin = io::stdin().lock();
         loop {
+            wait(&stdin, sink)?;
             let count = stdin.read(&mut buffer).map_err(|error| {
                 SourceError::new(SourceErrorKind::Interrupted, "cannot read standard input")
                     .because(error)
@@ -83,5 +93,21 @@ impl Opened for OpenedStdin {
 
     fn close(self: Box<Self>) -> Result<(), SourceError> {
         Ok(())
+    }
+}
+
+/// Waits until there is something to read, or its end. A writer that hangs does not keep the run from being stopped.
+fn wait(stdin: &impl AsFd, sink: &dyn Sink) -> Result<(), SourceError> {
+    loop {
+        if sink.cancelled() {
+            let stopped = "reading standard input was stopped on request";
+            return Err(SourceError::new(SourceErrorKind::Cancelled, stopped));
+        }
+        let mut fds = [PollFd::new(stdin, PollFlags::IN)];
+        match poll(&mut fds, Some(&TICK)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            // What cannot be waited for is read: its error says more.
+            Ok(_) | Err(_) => return Ok(()),
+        }
     }
 }

@@ -38,7 +38,7 @@ pub enum Error {
         program: String,
     },
     /// The repository was made by a newer program.
-    #[error("the repository needs format {found}, this program reads up to {supported}")]
+    #[error("the repository needs {found}, this program reads up to {supported}")]
     UnsupportedFormat {
         /// What the config names.
         found: String,
@@ -96,6 +96,14 @@ pub enum Error {
         name: String,
         /// The first difference.
         difference: String,
+    },
+    /// A restore failed, and so did bringing back what was there.
+    #[error("{failure}; and what it left behind could not be undone")]
+    NotUndone {
+        /// Why the restore failed, with its causes.
+        failure: String,
+        /// Why it could not be undone.
+        source: Box<Error>,
     },
     /// The name does not lead to exactly one object.
     #[error("{what}")]

@@ -189,10 +189,13 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
         })
         .collect();
     let progress = context.ui.progress();
-    let clock = || context.clock.now_ns();
+    // A run that is dated then is dated wholly: its sources were consistent then, not now.
+    let now_ns = context.clock.now_ns();
+    let shift_ns = request.time.map_or(0, |time| time.time_ns - now_ns);
+    let clock = || context.clock.now_ns() + shift_ns;
     let done = backup(&repo, &runs, &options, &clock, &progress, &cancel());
     drop(progress);
-    let report = done?;
+    let report = done.map_err(CliError::Capture)?;
     if let Some(id) = report.id {
         state.remember(&report.history)?;
         context.remember_snapshot(id, &report.snapshot)?;

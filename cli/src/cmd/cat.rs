@@ -1,20 +1,25 @@
 //! `cat`: shows an object of the repository as it is, opened and verified.
 
-use clap::{Args, ValueEnum};
+mod shape;
 
-use crate::reference::HexPrefix;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use clap::{Args, ValueEnum};
 use keepstone_engine::Error;
 use keepstone_engine::backend::{ObjectKey, ObjectKind as BackendKind, ObjectStat};
 use keepstone_engine::id::ChunkId;
-use keepstone_engine::repo::{Repo, Store, Usable, read_footer};
-use keepstone_engine::snapshot::select::Filter;
+use keepstone_engine::index::IndexedPack;
+use keepstone_engine::repo::{Repo, Store, Usable, keys, read_footer};
+use keepstone_engine::snapshot::select::{Filter, Wanted, select};
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
+use crate::reference::HexPrefix;
 use crate::report::SnapshotObject;
+use crate::ui::format::printable;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,83 +67,87 @@ pub(crate) enum ObjectKind {
 pub(crate) fn run(args: &CatArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let prefix = args.id.as_ref().map_or("", |id| id.as_str());
-    let json = match args.kind {
-        ObjectKind::Config => pretty(repo.config()),
+    let (word, object) = match args.kind {
+        ObjectKind::Config => ("config", value(repo.config())),
         ObjectKind::Snapshot => {
             let all = context.snapshots(&repo)?;
-            let wanted = keepstone_engine::snapshot::select::Wanted::Prefix(prefix.into());
-            let found =
-                keepstone_engine::snapshot::select::select(&all, &wanted, &Filter::default())?;
-            pretty(&SnapshotObject::of(found.id, &found.snapshot))
+            let found = select(&all, &Wanted::Prefix(prefix.into()), &Filter::default())?;
+            let object = SnapshotObject::of(found.id, &found.snapshot);
+            ("snapshot", value(&object))
         }
         ObjectKind::Session => {
             let stat = find(&repo, BackendKind::Session, prefix)?;
             let ObjectKey::Session(id) = stat.key else {
                 return Err(absent(prefix));
             };
-            pretty(&repo.session(id)?)
+            ("session", value(&repo.session(id)?))
         }
-        ObjectKind::Index => {
-            let stat = find(&repo, BackendKind::Index, prefix)?;
-            let packs = keepstone_engine::index::format::open(
-                repo.root(),
-                repo.id(),
-                &repo.get(&stat.key)?,
-            )
-            .map_err(|source| Error::Corrupt {
-                object: stat.key.to_string(),
-                source,
-            })?;
-            let names = packs
-                .iter()
-                .map(|pack| (pack.name.to_string(), pack.size_bytes));
-            pretty(&names.collect::<std::collections::BTreeMap<_, _>>())
-        }
+        ObjectKind::Index => ("index", index(&repo, prefix)?),
         ObjectKind::Pack => {
             let stat = find(&repo, BackendKind::Pack, prefix)?;
             let ObjectKey::Pack(name) = stat.key else {
                 return Err(absent(prefix));
             };
             let pack = read_footer(&repo, name, stat.size_bytes)?;
-            format!("{:#?}\n", pack.footer)
+            ("pack", shape::footer(&pack.footer))
         }
         ObjectKind::Key => {
-            let slots = keepstone_engine::repo::keys::slots(repo.backend().as_ref())?;
+            let slots = keys::slots(repo.backend().as_ref())?;
             let mut found = slots
                 .iter()
                 .filter(|(id, _)| id.to_string().starts_with(prefix));
-            let (_, slot) = found.next().ok_or_else(|| absent(prefix))?;
-            format!("{:#?}\n", slot.info())
+            let (id, slot) = found.next().ok_or_else(|| absent(prefix))?;
+            ("key_slot", shape::slot(&id.to_string(), slot))
         }
-        ObjectKind::Node | ObjectKind::Chunk => return cat_chunk(args, prefix, &repo, context),
+        ObjectKind::Node => {
+            let (store, id) = find_chunk(&repo, prefix)?;
+            ("tree_node", shape::node(id, &store.read_node(id)?))
+        }
+        ObjectKind::Chunk => {
+            let (store, id) = find_chunk(&repo, prefix)?;
+            let (_, record) = store.record(id)?;
+            let mut bytes = Vec::new();
+            store.read_chunk(id, record.len, &mut bytes)?;
+            if !context.ui.is_json() {
+                context.ui.bytes(&bytes)?;
+                return Ok(ExitCode::Done);
+            }
+            ("chunk", shape::chunk(id, &bytes))
+        }
     };
-    context.ui.bytes(json.as_bytes())?;
+    context.ui.object(word, &object)?;
+    let text = serde_json::to_string_pretty(&object).unwrap_or_default();
+    context.ui.line(&printable_lines(&text))?;
     Ok(ExitCode::Done)
 }
 
-fn cat_chunk(
-    args: &CatArgs,
-    prefix: &str,
-    repo: &Repo,
-    context: &Context,
-) -> Result<ExitCode, CliError> {
+fn index(repo: &Repo, prefix: &str) -> Result<Value, CliError> {
+    let stat = find(repo, BackendKind::Index, prefix)?;
+    let opened =
+        keepstone_engine::index::format::open(repo.root(), repo.id(), &repo.get(&stat.key)?);
+    let packs = opened.map_err(|source| Error::Corrupt {
+        object: stat.key.to_string(),
+        source,
+    })?;
+    let pack = |pack: &IndexedPack| json!({"name": pack.name.to_string(), "size": pack.size_bytes});
+    let packs: Vec<_> = packs.iter().map(pack).collect();
+    Ok(json!({"name": stat.key.to_string(), "packs": packs}))
+}
+
+/// The one chunk or node whose name begins with these digits.
+fn find_chunk(repo: &Repo, prefix: &str) -> Result<(Arc<Store>, ChunkId), CliError> {
     let store = Arc::new(Store::load(repo, &Usable::Indexed, false)?);
-    let found = store.with_index(|index| {
-        let mut ids = index.chunks().iter().map(|(id, _)| *id);
-        ids.find(|id| id.to_string().starts_with(prefix))
+    let found: BTreeSet<ChunkId> = store.with_index(|index| {
+        let ids = index.chunks().iter().map(|(id, _)| *id);
+        ids.filter(|id| id.to_string().starts_with(prefix))
+            .take(2)
+            .collect()
     });
-    let id: ChunkId = found.ok_or_else(|| absent(prefix))?;
-    if args.kind == ObjectKind::Node {
-        context
-            .ui
-            .bytes(format!("{:#?}\n", store.read_node(id)?).as_bytes())?;
-    } else {
-        let (_, record) = store.record(id)?;
-        let mut bytes = Vec::new();
-        store.read_chunk(id, record.len, &mut bytes)?;
-        context.ui.bytes(&bytes)?;
+    match (found.first(), found.len()) {
+        (Some(id), 1) => Ok((store, *id)),
+        (None, _) => Err(absent(prefix)),
+        _ => Err(several(prefix)),
     }
-    Ok(ExitCode::Done)
 }
 
 /// The one object of a kind whose name, or whose random part, begins with these digits.
@@ -155,8 +164,7 @@ fn find(repo: &Repo, kind: BackendKind, prefix: &str) -> Result<ObjectStat, CliE
     });
     let first = found.next().ok_or_else(|| absent(prefix))?;
     if found.next().is_some() {
-        let what = format!("several objects begin with {prefix}");
-        return Err(Error::NotFound { what }.into());
+        return Err(several(prefix));
     }
     Ok(first)
 }
@@ -168,6 +176,19 @@ fn absent(prefix: &str) -> CliError {
     .into()
 }
 
-fn pretty<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+fn several(prefix: &str) -> CliError {
+    Error::NotFound {
+        what: format!("several objects begin with {prefix}"),
+    }
+    .into()
+}
+
+fn value<T: serde::Serialize>(object: &T) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+/// Names in an object may have been chosen by an enemy; its lines are ours.
+fn printable_lines(text: &str) -> String {
+    let lines = text.lines().map(printable);
+    lines.collect::<Vec<_>>().join("\n")
 }

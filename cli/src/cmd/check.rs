@@ -86,7 +86,14 @@ impl FromStr for Subset {
 struct ProblemObject<'a> {
     object: &'a str,
     what: &'a str,
-    snapshots: Vec<&'a str>,
+    /// What a restore would lack: the first path of each snapshot that is hit.
+    snapshots: Vec<HitObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct HitObject<'a> {
+    id: &'a str,
+    path: &'a str,
 }
 
 #[derive(Serialize)]
@@ -121,7 +128,10 @@ fn tell(report: &CheckReport, context: &Context) -> Result<ExitCode, CliError> {
     for problem in &report.problems {
         ui.line(&printable(&problem.to_string()))?;
         let snapshots = match &problem.consequence {
-            Consequence::Snapshots(hit) => hit.iter().map(|(id, _)| id.as_str()).collect(),
+            Consequence::Snapshots(hit) => hit
+                .iter()
+                .map(|(id, path)| HitObject { id, path })
+                .collect(),
             _ => vec![],
         };
         let (object, what) = (problem.object.as_str(), problem.what.as_str());

@@ -2,6 +2,7 @@
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
+use serde::Serialize;
 
 use crate::args::Cli;
 use crate::error::CliError;
@@ -23,10 +24,22 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
+#[derive(Serialize)]
+struct Script<'a> {
+    shell: String,
+    script: &'a str,
+}
+
 /// Writes them.
 pub(crate) fn run(args: &CompletionsArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "keepstone", &mut script);
-    ui.bytes(&script)?;
+    if ui.is_json() {
+        let shell = args.shell.to_string();
+        let script = &String::from_utf8_lossy(&script);
+        ui.object("completions", &Script { shell, script })?;
+    } else {
+        ui.bytes(&script)?;
+    }
     Ok(ExitCode::Done)
 }

@@ -1,23 +1,28 @@
 //! `dump`: writes a file, or a source in the form of its own tools, to standard output.
 
-use std::path::PathBuf;
-
-use clap::Args;
-
-use crate::args::FilterArgs;
-use crate::reference::{Address, Reference};
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Args;
+use keepstone_engine::Error;
+use keepstone_engine::path::RepoPath;
 use keepstone_engine::repo::{Store, Usable};
 use keepstone_engine::restore::{CapturedItems, export_to_writer, source_failed};
 use keepstone_engine::source::{Items as _, SourceError, SourceErrorKind};
+use keepstone_engine::tree::{Body, Entry};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::Serialize;
 
+use crate::args::FilterArgs;
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::place_in::places;
+use crate::place_in::{InSnapshot, places_that_exist, show};
+use crate::reference::{Address, Reference};
 use crate::repository::{find_snapshot, parallel};
 use crate::sources::export;
 
@@ -49,54 +54,224 @@ pub(crate) struct DumpArgs {
     pub(crate) filter: FilterArgs,
 }
 
+#[derive(Serialize)]
+struct Dumped<'a> {
+    snapshot_id: String,
+    source: &'a str,
+    path: String,
+    target: String,
+    bytes: u64,
+}
+
 /// Writes one file, stream or exported source.
 pub(crate) fn run(args: &DumpArgs, context: &Context) -> Result<ExitCode, CliError> {
+    if args.target.is_none() && context.ui.is_json() {
+        return Err(
+            CliError::usage("what is dumped goes to standard output as it is")
+                .hint("With --json, name a file for it with --target."),
+        );
+    }
     let repo = context.open_repo()?;
     let all = context.snapshots(&repo)?;
     let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let address = args.snapshot.address.iter().chain(&args.path);
-    let found = places(&listed.snapshot, address, &args.filter)?;
+    let found = places_that_exist(&listed.snapshot, address, &args.filter, &store)?;
     let [place] = found.as_slice() else {
         return Err(CliError::usage("name one file, stream or source to dump")
             .hint("For example latest:/etc/hosts or latest:postgres-app."));
     };
-    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
+    let content = content(place, &store)?;
     let items = CapturedItems::open(&store, place.source, parallel(), &cancel())?;
-    let mut out: Box<dyn std::io::Write> = match &args.target {
-        None => Box::new(std::io::stdout().lock()),
-        Some(path) => Box::new(create(path)?),
+    let write = |out: &mut dyn Write| write_content(place, &content, &items, out);
+    let Some(path) = &args.target else {
+        let mut out = Counting::new(io::stdout().lock());
+        let written = write(&mut out);
+        drop(out.end(written, CliError::Output)?);
+        return Ok(ExitCode::Done);
     };
-    if place.path.is_root() {
-        let export = export(&place.source.kind).ok_or_else(|| {
-            CliError::usage(format!(
-                "source {} holds files: name one of them",
-                place.source.name
-            ))
-        })?;
-        export_to_writer(&place.source.name, &items, export.as_ref(), out.as_mut())?;
-    } else {
-        let written = items.read(&place.path, &mut |bytes| {
-            out.write_all(bytes).map_err(|error| {
-                SourceError::new(SourceErrorKind::Other, "cannot write the dump").because(error)
-            })
-        });
-        written.map_err(|error| source_failed(&place.source.name, error))?;
-    }
-    out.flush().map_err(CliError::Output)?;
+    let bytes = write_file(path, &write)?;
+    let dumped = Dumped {
+        snapshot_id: listed.id.to_string(),
+        source: &place.source.name,
+        path: show(&place.source.name, &place.path),
+        target: path.display().to_string(),
+        bytes,
+    };
+    context.ui.object("dumped", &dumped)?;
     Ok(ExitCode::Done)
 }
 
-/// A dump is plain text of what was sealed: nobody else reads it.
-fn create(path: &std::path::Path) -> Result<std::fs::File, CliError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new()
+/// What is to be written.
+enum Content {
+    /// The source in the form of its own tools.
+    Export,
+    /// One file or stream.
+    Item(RepoPath),
+}
+
+/// A source without tools of its own that holds one stream is that stream.
+fn content(place: &InSnapshot<'_>, store: &Store) -> Result<Content, CliError> {
+    let Some(root) = place.source.root else {
+        return Ok(Content::Export);
+    };
+    let name = &place.source.name;
+    if place.path.is_root() {
+        if export(&place.source.kind).is_some() {
+            return Ok(Content::Export);
+        }
+        let entries = store.folder(root)?;
+        if let [
+            Entry {
+                name,
+                body: Body::File(_),
+                ..
+            },
+        ] = entries.as_slice()
+            && let Ok(path) = RepoPath::root().join(name)
+        {
+            return Ok(Content::Item(path));
+        }
+        return Err(CliError::usage(format!(
+            "source {name} holds many files: name one of them"
+        )));
+    }
+    match store.lookup(root, &place.path)? {
+        Some(Entry {
+            body: Body::File(_),
+            ..
+        }) => Ok(Content::Item(place.path.clone())),
+        Some(_) => Err(CliError::usage(format!(
+            "{} has no content: name a file",
+            show(name, &place.path)
+        ))),
+        None => {
+            let what = format!("the snapshot holds no {}", show(name, &place.path));
+            Err(Error::NotFound { what }.into())
+        }
+    }
+}
+
+fn write_content(
+    place: &InSnapshot<'_>,
+    content: &Content,
+    items: &CapturedItems,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let name = &place.source.name;
+    match content {
+        Content::Export => {
+            let export = export(&place.source.kind).ok_or_else(|| Error::NotFound {
+                what: format!("source {name} has no export"),
+            })?;
+            export_to_writer(name, items, export.as_ref(), out)?;
+        }
+        Content::Item(path) => {
+            let written = items.read(path, &mut |bytes| {
+                out.write_all(bytes).map_err(|error| {
+                    SourceError::new(SourceErrorKind::Other, "cannot write the dump").because(error)
+                })
+            });
+            written.map_err(|error| source_failed(name, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file that appears under its name only when it is whole. A dump is plain text of what was sealed: nobody else
+/// reads it.
+fn write_file(
+    path: &Path,
+    write: &dyn Fn(&mut dyn Write) -> Result<(), CliError>,
+) -> Result<u64, CliError> {
+    let failed = |act, source| CliError::File {
+        act,
+        path: path.into(),
+        source,
+    };
+    if path.symlink_metadata().is_ok() {
+        return Err(failed("make", io::ErrorKind::AlreadyExists.into()));
+    }
+    let mut part = path.to_owned().into_os_string();
+    part.push(".keepstone-part");
+    let part = PathBuf::from(part);
+    let file = File::options()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
-        .open(path)
-        .map_err(|source| CliError::File {
-            act: "make",
-            path: path.into(),
-            source,
+        .open(&part)
+        .map_err(|error| failed("make", error))?;
+    let mut out = Counting::new(io::BufWriter::with_capacity(1 << 20, file));
+    let written = write(&mut out);
+    let bytes = out.bytes;
+    let done = out
+        .end(written, |error| failed("write", error))
+        .and_then(|file| {
+            file.into_inner()
+                .map_err(|error| failed("write", error.into_error()))
         })
+        .and_then(|file| file.sync_all().map_err(|error| failed("write", error)))
+        .and_then(|()| {
+            renameat_with(CWD, &part, CWD, path, RenameFlags::NOREPLACE)
+                .map_err(|error| failed("make", error.into()))
+        });
+    if done.is_err() {
+        // If it cannot go, its name says what it is.
+        let _best_effort = fs::remove_file(&part);
+    }
+    done.map(|()| bytes)
+}
+
+/// Counts what is written, and remembers why it could not be: an export does not tell its own failure from that.
+struct Counting<W> {
+    inner: W,
+    bytes: u64,
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> Counting<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            bytes: 0,
+            failure: None,
+        }
+    }
+
+    fn noting<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        done.map_err(|error| {
+            let kind = error.kind();
+            self.failure = Some(error);
+            kind.into()
+        })
+    }
+
+    fn end(
+        mut self,
+        written: Result<(), CliError>,
+        failed: impl Fn(io::Error) -> CliError,
+    ) -> Result<W, CliError> {
+        let flushed = self.flush();
+        if let Some(error) = self.failure.take() {
+            return Err(failed(error));
+        }
+        written?;
+        flushed.map_err(failed)?;
+        Ok(self.inner)
+    }
+}
+
+impl<W: Write> Write for Counting<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let done = self.inner.write(buffer);
+        let count = self.noting(done)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let done = self.inner.flush();
+        self.noting(done)
+    }
 }

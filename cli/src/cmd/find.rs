@@ -11,12 +11,13 @@ use keepstone_engine::path::RepoPath;
 use keepstone_engine::repo::{Store, Usable};
 use serde::Serialize;
 
+use super::ls::{long_line, size_of};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{show, sources};
 use crate::repository::{filter_of, find_snapshot};
-use crate::ui::format::{printable, size};
+use crate::ui::format::printable;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,24 +70,23 @@ pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliErr
     };
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     for listed in chosen {
-        let time = context.clock.show(listed.snapshot.time_ns);
         for source in sources(&listed.snapshot, &args.filter) {
             let Some(root) = source.root else { continue };
             let mut matches = Vec::new();
             store.walk(root, &RepoPath::root(), &mut |path, entry| {
                 let name = String::from_utf8_lossy(&entry.name).into_owned();
                 if patterns.is_match(&name) || patterns.is_match(format!("/{path}")) {
-                    let size = entry.content().map_or(0, |content| content.size_bytes);
-                    matches.push((show(&source.name, path), size));
+                    let shown = show(&source.name, path);
+                    let line = if args.long {
+                        long_line(entry, &format!("{}:{shown}", listed.id.short()), context)
+                    } else {
+                        format!("{}:{shown}", listed.id.short())
+                    };
+                    matches.push((line, shown, size_of(entry)));
                 }
                 Ok(())
             })?;
-            for (path, bytes) in matches {
-                let line = if args.long {
-                    format!("{} {time} {:>10} {path}", listed.id.short(), size(bytes))
-                } else {
-                    format!("{}:{path}", listed.id.short())
-                };
+            for (line, path, size) in matches {
                 context.ui.line(&printable(&line))?;
                 let (snapshot_id, source) = (listed.id.to_string(), source.name.clone());
                 context.ui.object(
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliErr
                         snapshot_id,
                         source,
                         path,
-                        size: bytes,
+                        size,
                     },
                 )?;
             }

@@ -294,7 +294,8 @@ fn in_words(reason: &Reason) -> String {
     }
 }
 
-fn facts_of(listed: &Listed) -> SnapshotFacts {
+/// What retention looks at.
+pub(super) fn facts_of(listed: &Listed) -> SnapshotFacts {
     let sources = listed.snapshot.sources.iter().map(|source| {
         let outcome = if source.failure.is_none() {
             Outcome::Good

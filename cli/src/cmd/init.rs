@@ -29,6 +29,8 @@ pub(crate) struct InitArgs {
 struct Made {
     repository_id: String,
     address: String,
+    /// Whether the store was asked, and refused to write a name twice; a folder need not be asked.
+    put_if_absent: Option<bool>,
 }
 
 /// Makes a repository.
@@ -46,6 +48,7 @@ pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<ExitCode, CliErr
         &Made {
             repository_id,
             address,
+            put_if_absent: repo.backend().must_be_probed().then_some(true),
         },
     )?;
     Ok(ExitCode::Done)

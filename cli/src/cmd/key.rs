@@ -1,6 +1,9 @@
 //! `key`: passwords and raw keys that open the repository.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -88,6 +91,28 @@ struct KeyObject {
     user: String,
 }
 
+/// What became of the key slots, as `--json` gives it.
+#[derive(Default, Serialize)]
+struct KeyChanged {
+    added: Option<String>,
+    removed: Option<String>,
+    file: Option<String>,
+}
+
+impl KeyChanged {
+    fn added(id: ObjectId) -> Self {
+        Self {
+            added: Some(id.to_string()),
+            ..Self::default()
+        }
+    }
+}
+
+fn tell(changed: &KeyChanged, context: &Context) -> Result<ExitCode, CliError> {
+    context.ui.object("key_changed", changed)?;
+    Ok(ExitCode::Done)
+}
+
 /// Lists and changes key slots.
 pub(crate) fn run(args: &KeyArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
@@ -96,7 +121,7 @@ pub(crate) fn run(args: &KeyArgs, context: &Context) -> Result<ExitCode, CliErro
         KeyCommand::Add(new) => {
             let id = add(new, &repo, context)?;
             context.ui.line(&format!("key {} added", id.short()))?;
-            Ok(ExitCode::Done)
+            tell(&KeyChanged::added(id), context)
         }
         KeyCommand::Passwd(new) => {
             let (secret, _) = context.unlock()?.into_parts();
@@ -108,7 +133,14 @@ pub(crate) fn run(args: &KeyArgs, context: &Context) -> Result<ExitCode, CliErro
             context
                 .ui
                 .line(&format!("key {} replaces the old one", id.short()))?;
-            Ok(ExitCode::Done)
+            let removed = old.map(|old| old.to_string());
+            tell(
+                &KeyChanged {
+                    removed,
+                    ..KeyChanged::added(id)
+                },
+                context,
+            )
         }
         KeyCommand::Remove { id } => remove(id, &repo, context),
         KeyCommand::Export { file } => export(file, &repo, context),
@@ -120,7 +152,9 @@ fn list(repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
     let current = keys::current(repo, &secret)?;
     let columns = ["ID", "Kind", "Made", "Label", "User"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
-    for (id, slot) in keys::slots(repo.backend().as_ref())? {
+    let mut slots = keys::slots(repo.backend().as_ref())?;
+    slots.sort_by_key(|(id, slot)| (slot.info().created_ns, *id));
+    for (id, slot) in slots {
         let info = slot.info();
         let is_current = current == Some(id);
         let kind = if slot.is_password() {
@@ -157,6 +191,9 @@ fn add(new: &NewKeyArgs, repo: &Repo, context: &Context) -> Result<ObjectId, Cli
         .map(PasswordFrom::File)
         .or_else(|| new.new_password_command.clone().map(PasswordFrom::Command));
     let (secret, kdf): (Secret, _) = match (&new.new_key_file, from) {
+        (Some(path), _) if path.symlink_metadata().is_err() => {
+            (new_key_file(path)?, KdfParameters::Raw)
+        }
         (Some(path), _) => (
             password::read_key_file(path, &context.ui)?,
             KdfParameters::Raw,
@@ -199,14 +236,38 @@ fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, Cl
     }
     keys::remove(repo, *slot)?;
     context.ui.line(&format!("key {} removed", slot.short()))?;
-    Ok(ExitCode::Done)
+    tell(
+        &KeyChanged {
+            removed: Some(slot.to_string()),
+            ..KeyChanged::default()
+        },
+        context,
+    )
 }
 
 /// Adds a slot for a new raw key and writes that key to a file: on paper or in a safe it opens the repository without a
 /// password.
-fn export(file: &std::path::Path, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+fn export(file: &Path, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
+    let secret = new_key_file(file)?;
+    let info = context.slot_info("exported");
+    let id = keys::add(repo, &secret, KdfParameters::Raw, info)?;
+    context
+        .ui
+        .line(&format!("key {} written to {}", id.short(), file.display()))?;
+    context
+        .ui
+        .status("whoever has this file can read the whole repository");
+    tell(
+        &KeyChanged {
+            file: Some(file.display().to_string()),
+            ..KeyChanged::added(id)
+        },
+        context,
+    )
+}
+
+/// Makes a raw key: 64 random hexadecimal digits in a new file that only we can read.
+fn new_key_file(file: &Path) -> Result<Secret, CliError> {
     let failed = |source| CliError::File {
         act: "write the key file",
         path: file.into(),
@@ -219,8 +280,7 @@ fn export(file: &std::path::Path, repo: &Repo, context: &Context) -> Result<Exit
         .filter_map(|digit| char::from_digit(digit.into(), 16))
         .collect();
     let secret = Secret::new(text.into_bytes());
-    let mut out = std::fs::OpenOptions::new();
-    let mut out = out
+    let mut out = File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
@@ -229,17 +289,5 @@ fn export(file: &std::path::Path, repo: &Repo, context: &Context) -> Result<Exit
     out.write_all(&secret)
         .and_then(|()| out.sync_all())
         .map_err(failed)?;
-    let id = keys::add(
-        repo,
-        &secret,
-        KdfParameters::Raw,
-        context.slot_info("exported"),
-    )?;
-    context
-        .ui
-        .line(&format!("key {} written to {}", id.short(), file.display()))?;
-    context
-        .ui
-        .status("whoever has this file can read the whole repository");
-    Ok(ExitCode::Done)
+    Ok(secret)
 }

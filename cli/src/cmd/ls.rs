@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::place_in::{InSnapshot, places};
+use crate::place_in::{self, InSnapshot, places_that_exist};
 use crate::repository::find_snapshot;
 use crate::time::rfc3339;
 use crate::ui::format::{printable, size};
@@ -68,15 +68,13 @@ pub(crate) fn run(args: &LsArgs, context: &Context) -> Result<ExitCode, CliError
     let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let addresses = args.snapshot.address.iter().chain(&args.paths);
-    let wanted = places(&listed.snapshot, addresses, &args.filter)?;
+    let wanted = places_that_exist(&listed.snapshot, addresses, &args.filter, &store)?;
     for InSnapshot { source, path } in &wanted {
         let Some(root) = source.root else { continue };
-        let mut found = path.is_root();
         let deep = args.recursive || args.paths.is_empty() && args.snapshot.address.is_none();
         let mut failure = None;
         store.walk(root, &RepoPath::root(), &mut |at, entry| {
             let below = at.starts_with(path);
-            found |= below;
             let near = deep || at == path || at.parent().as_ref() == Some(path);
             if below && near && failure.is_none() {
                 failure = show(&source.name, at, entry, args.long, context).err();
@@ -86,12 +84,40 @@ pub(crate) fn run(args: &LsArgs, context: &Context) -> Result<ExitCode, CliError
         if let Some(error) = failure {
             return Err(error);
         }
-        if !found {
-            let what = format!("snapshot {} holds no {path}", listed.id.short());
-            return Err(keepstone_engine::Error::NotFound { what }.into());
-        }
     }
     Ok(ExitCode::Done)
+}
+
+/// The word for what an entry is.
+fn kind_of(entry: &Entry) -> &'static str {
+    match &entry.body {
+        Body::Dir(_) => "dir",
+        Body::File(_) => "file",
+        Body::Other(NodeKind::Link(_)) => "link",
+        Body::Other(NodeKind::HardLink(_)) => "hardlink",
+        Body::Other(NodeKind::Fifo) => "fifo",
+        Body::Other(NodeKind::Socket) => "socket",
+        Body::Other(_) => "device",
+    }
+}
+
+/// Bytes of its content.
+pub(super) fn size_of(entry: &Entry) -> u64 {
+    entry.content().map_or(0, |content| content.size_bytes)
+}
+
+/// An entry with mode, owner, size and time.
+pub(super) fn long_line(entry: &Entry, shown: &str, context: &Context) -> String {
+    let meta = &entry.meta;
+    format!(
+        "{:8} {:04o} {:5} {:5} {:>10} {} {shown}",
+        kind_of(entry),
+        meta.mode,
+        meta.uid,
+        meta.gid,
+        size(size_of(entry)),
+        context.clock.show(meta.mtime_ns),
+    )
 }
 
 fn show(
@@ -101,29 +127,15 @@ fn show(
     long: bool,
     context: &Context,
 ) -> Result<(), CliError> {
-    let (kind, bytes) = match &entry.body {
-        Body::Dir(_) => ("dir", 0),
-        Body::File(content) => ("file", content.size_bytes),
-        Body::Other(NodeKind::Link(_)) => ("link", 0),
-        Body::Other(NodeKind::HardLink(_)) => ("hardlink", 0),
-        Body::Other(NodeKind::Fifo) => ("fifo", 0),
-        Body::Other(NodeKind::Socket) => ("socket", 0),
-        Body::Other(_) => ("device", 0),
-    };
+    let (kind, bytes) = (kind_of(entry), size_of(entry));
     let meta = &entry.meta;
-    let shown = crate::place_in::show(source, path);
-    if long {
-        let owner = format!("{:5} {:5}", meta.uid, meta.gid);
-        let time = context.clock.show(meta.mtime_ns);
-        let line = format!(
-            "{kind:8} {:04o} {owner} {:>10} {time} {shown}",
-            meta.mode,
-            size(bytes)
-        );
-        context.ui.line(&printable(&line))?;
+    let shown = place_in::show(source, path);
+    let line = if long {
+        long_line(entry, &shown, context)
     } else {
-        context.ui.line(&printable(&shown))?;
-    }
+        shown
+    };
+    context.ui.line(&printable(&line))?;
     let node = Node {
         source,
         path: path.to_string(),

@@ -22,7 +22,7 @@ use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::place_in;
+use crate::place_in::{InSnapshot, places_that_exist};
 use crate::reference::{HexPrefix, Reference, SnapshotRef};
 use crate::repository::{filter_of, find_snapshot, parallel};
 use crate::source_spec::{self, SourceSpec};
@@ -274,7 +274,7 @@ fn restore(
         Place::Elsewhere { target, to } => {
             if let Some(target) = target {
                 did = true;
-                code = folder::restore(&run, target, address, to)?;
+                code = code.worse(folder::restore(&run, target, address, to)?);
             }
             for spec in to {
                 did = true;
@@ -282,12 +282,21 @@ fn restore(
             }
         }
         Place::InPlace => {
-            for source in place_in::sources(&listed.snapshot, &args.filter) {
+            let filter = &args.filter;
+            let store = &run.store;
+            for place in places_that_exist(&listed.snapshot, address.into_iter(), filter, store)? {
                 did = true;
+                let InSnapshot { source, path } = place;
                 if source.kind == "files" {
-                    code = folder::in_place(&run, source, address)?;
-                } else if address.is_none() {
+                    code = code.worse(folder::in_place(&run, source, &path)?);
+                } else if path.is_root() {
                     live::restore(&run, &live::spec_of(source, context)?)?;
+                } else {
+                    return Err(CliError::usage(format!(
+                        "source {} is restored as a whole",
+                        source.name
+                    ))
+                    .hint("--database, --table and their likes choose a part."));
                 }
             }
         }

@@ -67,7 +67,12 @@ pub(crate) fn run(args: &StatsArgs, context: &Context) -> Result<ExitCode, CliEr
     let ui = &context.ui;
     ui.object("stats", &stats)?;
     let snapshots = count(stats.snapshots as u64, "snapshot");
-    ui.line(&format!("{snapshots} hold {}", size(stats.bytes)))?;
+    let hold = if stats.snapshots == 1 {
+        "holds"
+    } else {
+        "hold"
+    };
+    ui.line(&format!("{snapshots} {hold} {}", size(stats.bytes)))?;
     ui.line(&format!(
         "stored when they were made: {}",
         size(stats.stored_by_snapshots_bytes)

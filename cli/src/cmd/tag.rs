@@ -70,11 +70,13 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
         let found = found.map(|reference| find_snapshot(&all, reference, &args.filter));
         found.collect::<Result<_, _>>()?
     };
+    let mut changes = 0_u64;
     for listed in chosen {
         let tags = changed(args, listed.snapshot.tags.iter().cloned().collect());
         if tags == listed.snapshot.tags {
             continue;
         }
+        changes += 1;
         let mut snapshot = listed.snapshot.clone();
         snapshot.tags.clone_from(&tags);
         let record = context.session_record(&context.host())?;
@@ -109,6 +111,9 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
                 tags,
             },
         )?;
+    }
+    if changes == 0 {
+        context.ui.status("no snapshot's tags change");
     }
     Ok(ExitCode::Done)
 }

@@ -218,6 +218,8 @@ struct Captured {
     details: SourceDetails,
     stored: Option<Stored>,
     parent: Option<SourceParent>,
+    /// Why there is nothing of it, if the others are to be let through.
+    error: Option<Error>,
 }
 
 impl Run<'_> {
@@ -402,6 +404,7 @@ impl Run<'_> {
             details,
             stored: Some(stored),
             parent,
+            error: None,
         })
     }
 
@@ -422,6 +425,7 @@ impl Run<'_> {
             details: SourceDetails::default(),
             stored: None,
             parent: None,
+            error: Some(error),
         })
     }
 
@@ -490,14 +494,11 @@ fn settle(results: Vec<Result<Captured>>) -> Result<Vec<Captured>> {
     }
     match first {
         Some(error) => Err(error),
-        None if captured
-            .iter()
-            .all(|capture| capture.source.failure.is_some()) =>
-        {
-            Err(Error::Refused {
-                what: "every source failed".into(),
-            })
-        }
+        // Nothing is left to commit.
+        None if captured.iter().all(|capture| capture.error.is_some()) => Err(captured
+            .into_iter()
+            .find_map(|capture| capture.error)
+            .unwrap_or(Error::Cancelled)),
         None => Ok(captured),
     }
 }

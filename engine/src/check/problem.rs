@@ -31,9 +31,12 @@ impl fmt::Display for Problem {
             Consequence::Healed => write!(f, " (nothing is lost)"),
             Consequence::Nothing => write!(f, " (no snapshot stands on it)"),
             Consequence::Snapshots(hit) => {
-                write!(f, "; {} snapshot(s) hit:", hit.len())?;
-                for (snapshot, path) in hit.iter().take(3) {
-                    write!(f, " {snapshot} at {path}")?;
+                let plural = if hit.len() == 1 { "" } else { "s" };
+                write!(f, "; {} snapshot{plural} hit:", hit.len())?;
+                for (number, (snapshot, path)) in hit.iter().take(3).enumerate() {
+                    let comma = if number == 0 { "" } else { "," };
+                    let short = snapshot.get(..8).unwrap_or(snapshot);
+                    write!(f, "{comma} {short} at {path}")?;
                 }
                 if hit.len() > 3 {
                     write!(f, " and {} more", hit.len() - 3)

@@ -113,7 +113,7 @@ struct At<'a> {
 
 impl Walk<'_> {
     fn snapshot(&mut self, listed: &Listed) -> Result<()> {
-        let name = listed.id.short();
+        let name = listed.id.to_string();
         self.told.clear();
         for source in &listed.snapshot.sources {
             let at = At {

@@ -88,6 +88,9 @@ pub fn prune(
     observer.event(Event::Phase {
         name: "finding what is needed",
     });
+    if !options.dry_run {
+        sweep::fence_dead(repo, options, &mut report)?;
+    }
     let snapshots = repo.snapshots()?;
     report.snapshots = snapshots.len() as u64;
     let tombstones = repo.tombstones()?;

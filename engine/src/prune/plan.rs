@@ -65,7 +65,8 @@ pub struct Plan {
 }
 
 /// Decides pack by pack. A pack with live bytes goes only if that frees at least twice what it writes; packs of open sessions
-/// and packs that are condemned already are left alone.
+/// and packs that are condemned already are left alone. What a pack holds beside its boxes does not count as freed: the
+/// new pack has it too, and a small pack would be written anew by every prune.
 pub fn decide(
     packs: &[PackView],
     open: &BTreeSet<SessionId>,
@@ -77,7 +78,8 @@ pub fn decide(
             continue;
         }
         let cost: u64 = pack.boxes.iter().map(cost_of).sum();
-        if cost > 0 && pack.size_bytes.saturating_sub(cost) < 2 * cost {
+        let stored: u64 = pack.boxes.iter().map(stored_of).sum();
+        if cost > 0 && stored.saturating_sub(cost) < 2 * cost {
             continue;
         }
         plan.condemned.insert(pack.name);
@@ -96,6 +98,12 @@ pub fn decide(
         }
     }
     plan
+}
+
+fn stored_of(view: &BoxView) -> u64 {
+    match *view {
+        BoxView::Segment { stored, .. } | BoxView::Records { stored, .. } => stored,
+    }
 }
 
 /// Bytes that keeping what is live in a box would write.
@@ -212,6 +220,14 @@ mod tests {
         assert!(plan.written_bytes * 2 <= plan.condemned_bytes - plan.written_bytes);
         let open = BTreeSet::from([SessionId::from_bytes([1; 16])]);
         assert_eq!(decide(&packs, &open, &BTreeSet::new()), Plan::default());
+    }
+
+    #[test]
+    fn a_small_pack_that_is_all_live_stays() {
+        let mut small = pack(1, vec![view(1, 300)]);
+        small.size_bytes = 1000;
+        let plan = decide(&[small], &BTreeSet::new(), &BTreeSet::new());
+        assert_eq!(plan, Plan::default());
     }
 
     #[test]

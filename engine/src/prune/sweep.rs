@@ -69,6 +69,19 @@ pub(super) fn sweep_all(
     Ok(())
 }
 
+/// Ends the runs that are dead, so that what they wrote goes now and not only once something else is condemned.
+pub(super) fn fence_dead(
+    repo: &Repo,
+    options: &PruneOptions<'_>,
+    report: &mut PruneReport,
+) -> Result<()> {
+    let sessions = repo.sessions()?.into_keys().collect();
+    settle(repo, &sessions, options, report)?;
+    // Whom a tombstone waits for is asked when there is one.
+    report.waiting.clear();
+    Ok(())
+}
+
 fn settle(
     repo: &Repo,
     sessions: &BTreeSet<SessionId>,

@@ -3,7 +3,7 @@
 
 use super::journal::{Journal, JournalEntry};
 use super::source_failed;
-use crate::backup::Cancel;
+use crate::backup::{Cancel, chain};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer};
 use crate::source::{Items, Phase, Target, Validation};
@@ -48,10 +48,18 @@ pub fn restore_to(
                 validation: Some(validation),
             })
         }
-        Err(error) => {
-            undo(target, &entry, journal)?;
-            Err(error)
-        }
+        Err(error) => Err(undo_after(error, target, &entry, journal)),
+    }
+}
+
+/// Undoes a restore that failed. If that fails too, both failures are told: the first is what the user has to mend.
+fn undo_after(error: Error, target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Error {
+    match undo(target, entry, journal) {
+        Ok(()) => error,
+        Err(undone) => Error::NotUndone {
+            failure: chain(&error),
+            source: Box::new(undone),
+        },
     }
 }
 
@@ -82,8 +90,8 @@ fn switch(target: &dyn Target, entry: &mut JournalEntry, journal: &Journal) -> R
     entry.phase = Phase::Switching;
     journal.write(entry)?;
     if let Err(error) = target.switch(&entry.plan) {
-        undo(target, entry, journal)?;
-        return Err(source_failed(&entry.source, error));
+        let error = source_failed(&entry.source, error);
+        return Err(undo_after(error, target, entry, journal));
     }
     entry.phase = Phase::Switched;
     journal.write(entry)?;

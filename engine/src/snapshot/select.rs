@@ -75,8 +75,12 @@ pub fn select<'a>(all: &'a [Listed], wanted: &Wanted, filter: &Filter) -> Result
     };
     found.ok_or_else(|| Error::NotFound {
         what: match wanted {
-            Wanted::Latest(0) => "there is no snapshot yet".into(),
-            Wanted::Latest(back) => format!("there are no {} snapshots to go back", back + 1),
+            Wanted::Latest(_) if all.is_empty() => "there is no snapshot yet".into(),
+            Wanted::Latest(0) => "no complete snapshot fits the filters".into(),
+            Wanted::Latest(back) => {
+                let fitting = all.iter().filter(whole).count();
+                format!("latest~{back} goes back too far: {fitting} complete snapshots fit")
+            }
             _ => "there is no complete snapshot at or before that time".into(),
         },
     })

@@ -1,6 +1,10 @@
 //! `keepstone key`.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::help;
+use super::world::{World, of_type};
 
 #[test]
 fn help_of_key() {
@@ -49,5 +53,142 @@ fn help_of_key_add() {
           --new-key-file <FILE>             File that holds a new raw key; made if it does not exist
           --label <LABEL>                   What it is called in `key list`
       -h, --help                            Print help (see more with '--help')
+    "###);
+}
+
+/// A world whose repository opens with a password in the file `pw`.
+fn with_password() -> World {
+    let world = World::bare();
+    world.private("pw", "first\n");
+    let made = by_password(&world, "pw", &["init"]);
+    assert!(made.contains("exit 0"), "{made}");
+    world
+}
+
+fn by_password(world: &World, file: &str, arguments: &[&str]) -> String {
+    let mut command = world.command(arguments);
+    command
+        .env_remove("KEEPSTONE_KEY_FILE")
+        .env("KEEPSTONE_PASSWORD_FILE", world.path(file));
+    world.transcript(&mut command)
+}
+
+#[test]
+fn passwords_and_keys_come_and_go() {
+    let world = with_password();
+    insta::assert_snapshot!(by_password(&world, "pw", &["key", "list"]), @r###"
+    exit 0
+    -- stdout
+    ID  Kind  Made  Label  User
+    ID1*  password  TIME  web1  operator
+    "###);
+    world.private("pw2", "second\n");
+    insta::assert_snapshot!(
+        by_password(&world, "pw", &["key", "add", "--new-password-file", "pw2", "--label", "at home"]),
+        @r###"
+        exit 0
+        -- stdout
+        key ID1 added
+        "###
+    );
+    insta::assert_snapshot!(by_password(&world, "pw2", &["key", "list"]), @r###"
+    exit 0
+    -- stdout
+    ID  Kind  Made  Label  User
+    ID1  password  TIME  web1  operator
+    ID2*  password  TIME  at home  operator
+    "###);
+    insta::assert_snapshot!(by_password(&world, "pw", &["key", "export", "safe.key"]), @r###"
+    exit 0
+    -- stdout
+    key ID1 written to safe.key
+    -- stderr
+    whoever has this file can read the whole repository
+    "###);
+    let mode = fs::metadata(world.path("safe.key"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    insta::assert_snapshot!(by_password(&world, "pw", &["key", "export", "safe.key"]), @r###"
+    exit 1
+    -- stderr
+    error: cannot write the key file safe.key: File exists (os error 17)
+    "###);
+    let mut by_key = world.command(&["snapshots"]);
+    by_key.env("KEEPSTONE_KEY_FILE", world.path("safe.key"));
+    insta::assert_snapshot!(world.transcript(&mut by_key), @r###"
+    exit 0
+    -- stderr
+    no snapshots
+    "###);
+}
+
+#[test]
+fn a_new_password_replaces_the_old_one() {
+    let world = with_password();
+    world.private("pw2", "second\n");
+    insta::assert_snapshot!(by_password(&world, "pw", &["key", "passwd", "--new-password-file", "pw2"]), @r###"
+    exit 0
+    -- stdout
+    key ID1 replaces the old one
+    "###);
+    insta::assert_snapshot!(by_password(&world, "pw", &["snapshots"]), @r###"
+    exit 12
+    -- stderr
+    error: no key slot of the repository opens with this password or key file
+    hint: Check the password file or command; keepstone key list names the slots.
+    "###);
+    insta::assert_snapshot!(by_password(&world, "pw2", &["snapshots"]), @r###"
+    exit 0
+    -- stderr
+    no snapshots
+    "###);
+}
+
+#[test]
+fn the_key_that_is_used_is_not_removed() {
+    let world = World::new();
+    world.ok(&[
+        "key",
+        "add",
+        "--new-key-file",
+        "second.key",
+        "--label",
+        "second",
+    ]);
+    let mode = fs::metadata(world.path("second.key"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let keys = world.json(&["key", "list"]);
+    let id = |current: bool| {
+        let keys = of_type(&keys, "key");
+        let key = keys.iter().find(|key| key["current"] == current).unwrap();
+        key["id"].as_str().unwrap().to_owned()
+    };
+    insta::assert_snapshot!(world.run(&["key", "remove", &id(true)]), @r###"
+    exit 1
+    -- stderr
+    error: the key that opened the repository is not removed; use another one for that
+    "###);
+    insta::assert_snapshot!(world.run(&["key", "remove", "ffff"]), @r###"
+    exit 1
+    -- stderr
+    error: no key begins with ffff
+    "###);
+    insta::assert_snapshot!(world.run(&["key", "remove", &id(false)]), @r###"
+    exit 0
+    -- stdout
+    key ID1 removed
+    "###);
+    let mut removed = world.command(&["snapshots"]);
+    removed.env("KEEPSTONE_KEY_FILE", world.path("second.key"));
+    insta::assert_snapshot!(world.transcript(&mut removed), @r###"
+    exit 12
+    -- stderr
+    error: no key slot of the repository opens with this password or key file
+    hint: Check the password file or command; keepstone key list names the slots.
     "###);
 }

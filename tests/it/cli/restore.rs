@@ -1,5 +1,12 @@
 //! `keepstone restore`.
 
+mod live;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::world::World;
 use super::{help, home, run};
 
 #[test]
@@ -136,5 +143,392 @@ fn a_restore_that_does_not_say_what_or_where_is_refused() {
     -- stderr
     error: the address postgres://h/db holds a password
     hint: Everyone on this machine can read a command line. Name a file or a command instead (?password_file=/path in the address; password_file or password_command under [source.NAME] in keepstone.toml), or use PGPASSWORD, ~/.pgpass or REDISCLI_AUTH.
+    "###);
+}
+
+/// What a folder holds: paths with contents.
+fn tree(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(folder).unwrap().display().to_string();
+            let kind = fs::symlink_metadata(&path).unwrap().file_type();
+            if kind.is_symlink() {
+                found.insert(
+                    name,
+                    format!("-> {}", fs::read_link(&path).unwrap().display()),
+                );
+            } else if kind.is_dir() {
+                folders.push(path);
+            } else {
+                let content = fs::read(&path).unwrap();
+                found.insert(name, String::from_utf8_lossy(&content).into_owned());
+            }
+        }
+    }
+    found
+}
+
+/// What lies in DIR/abs/path for the folder `data`.
+fn restored(world: &World, target: &str) -> BTreeMap<String, String> {
+    let data = world.text("data");
+    tree(&world.path(target).join(data.trim_start_matches('/')))
+}
+
+#[test]
+fn a_folder_gets_files_under_their_paths_and_the_rest_in_the_form_of_its_tools() {
+    let world = World::filled();
+    let database = world.database();
+    world.backup(&["backup", "data", &database, "command:printf 'a %s' dump"]);
+    let (out, dry) = (world.text("out"), world.text("dry"));
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &dry, "--dry-run"]), @r###"
+    exit 0
+    -- stdout
+    create  HOME/dry/tmp
+    create  HOME/dryHOME
+    create  HOME/dryHOME/data
+    create  HOME/dryHOME/data/empty
+    create  HOME/dryHOME/data/hello.txt
+    create  HOME/dryHOME/data/sub
+    create  HOME/dryHOME/data/sub/link
+    create  HOME/dryHOME/data/sub/list.txt
+    dry run: 0 unchanged
+    export  HOME/dry/sqlite-app.db
+    export  HOME/dry/command-printf
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    "###);
+    assert!(!world.path("dry").exists());
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &out, "--verify"]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    HOME/out/sqlite-app.db/app.db written
+    sqlite-app.db: SIZE restored to HOME/out/sqlite-app.db
+    HOME/out/command-printf/output written
+    command-printf: SIZE restored to HOME/out/command-printf
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    "###);
+    assert_eq!(restored(&world, "out"), tree(&world.path("data")));
+    assert_eq!(
+        fs::read_to_string(world.path("out/command-printf/output")).unwrap(),
+        "a dump"
+    );
+    assert_eq!(
+        fs::read_dir(world.path("out/sqlite-app.db"))
+            .unwrap()
+            .count(),
+        1
+    );
+    // The same again changes nothing, and needs no answer for files that are as they were.
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &out, "--source", "files"]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &out]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: HOME/out/sqlite-app.db is not empty; files of the export would be overwritten. Go on? Nobody can be asked
+    hint: Say yes beforehand with --force.
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &out, "--force"]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    HOME/out/sqlite-app.db/app.db written
+    sqlite-app.db: SIZE restored to HOME/out/sqlite-app.db
+    HOME/out/command-printf/output written
+    command-printf: SIZE restored to HOME/out/command-printf
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    "###);
+}
+
+#[test]
+fn one_source_or_one_path_is_restored_alone() {
+    let world = World::filled();
+    let database = world.database();
+    world.backup(&["backup", "data", &database]);
+    let sub = world.text("data/sub");
+    world.ok(&[
+        "restore",
+        &format!("latest:{sub}"),
+        "--target",
+        &world.text("out"),
+    ]);
+    assert_eq!(
+        restored(&world, "out").keys().collect::<Vec<_>>(),
+        ["sub/link", "sub/list.txt"]
+    );
+    world.ok(&[
+        "restore",
+        "latest",
+        "--source",
+        "sqlite-app.db",
+        "--target",
+        &world.text("db"),
+    ]);
+    assert_eq!(tree(&world.path("db")).len(), 1);
+    world.ok(&[
+        "restore",
+        "latest:sqlite-app.db",
+        "--target",
+        &world.text("db2"),
+    ]);
+    assert_eq!(tree(&world.path("db2")).len(), 1);
+    insta::assert_snapshot!(world.run(&["restore", &format!("latest:{sub}/absent"), "--target", &world.text("no")]), @r###"
+    exit 1
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: the snapshot holds no HOME/data/sub/absent
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest:redis", "--target", &world.text("no")]), @r###"
+    exit 1
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: the snapshot holds no source redis
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--source", "redis", "--target", &world.text("no")]), @r###"
+    exit 1
+    -- stderr
+    error: no complete snapshot fits the filters
+    "###);
+    assert!(!world.path("no").exists());
+}
+
+#[test]
+fn patterns_choose_files() {
+    let world = World::filled();
+    world.backup(&["backup", "data"]);
+    let names = |target: &str, more: &[&str]| {
+        let target_path = world.text(target);
+        let mut arguments = vec!["restore", "latest", "--target", &target_path];
+        arguments.extend(more);
+        world.ok(&arguments);
+        restored(&world, target).into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names("a", &["--include", "*.txt"]),
+        ["hello.txt", "sub/list.txt"]
+    );
+    assert_eq!(names("b", &["--exclude", "sub"]), ["empty", "hello.txt"]);
+    assert_eq!(names("c", &["-i", "sub", "-e", "*.txt"]), ["sub/link"]);
+}
+
+#[test]
+fn what_would_be_overwritten_is_asked_for() {
+    let world = World::filled();
+    world.backup(&["backup", "data"]);
+    let data = tree(&world.path("data"));
+    world.write("data/hello.txt", "newer\n");
+    world.write("data/extra.txt", "extra\n");
+    let here = format!("latest:{}", world.text("data"));
+    insta::assert_snapshot!(world.run(&["restore", &here, "--target", "/", "--dry-run"]), @r###"
+    exit 0
+    -- stdout
+    metadata  HOME/data
+    overwrite  HOME/data/hello.txt
+    dry run: 6 unchanged
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", &here, "--target", "/"]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: 1 entry in / would be overwritten or removed. Go on? Nobody can be asked
+    hint: Say yes beforehand with --force.
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place", "--delete"]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: 2 entries in / would be overwritten or removed. Go on? Nobody can be asked
+    hint: Say yes beforehand with --force.
+    "###);
+    assert_eq!(
+        fs::read_to_string(world.path("data/hello.txt")).unwrap(),
+        "newer\n"
+    );
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place", "--force"]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to /
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    "###);
+    assert_eq!(tree(&world.path("data")).len(), data.len() + 1);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place", "--delete", "--force"]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to /
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    "###);
+    assert_eq!(tree(&world.path("data")), data);
+}
+
+#[test]
+fn a_time_chooses_the_newest_snapshot_that_is_not_younger() {
+    let world = World::filled();
+    for (time, text) in [("2024-05-01 10:00", "one\n"), ("2024-05-02 10:00", "two\n")] {
+        world.write("data/hello.txt", text);
+        world.backup_at(time, &[]);
+    }
+    world.write("data/hello.txt", "now\n");
+    world.backup(&["backup", "data"]);
+    let mut number = 0;
+    let mut at = |time: &str, zone: &str| {
+        number += 1;
+        let target = world.text(&format!("at{number}"));
+        let mut command = world.command(&["restore", "--at", time, "--target", &target]);
+        command.env("TZ", zone);
+        let said = world.transcript(&mut command);
+        let hello = world
+            .path(&format!("at{number}"))
+            .join(world.text("data/hello.txt").trim_start_matches('/'));
+        let content = fs::read_to_string(hello).unwrap_or_else(|_| "nothing\n".into());
+        format!("{said}-- hello.txt\n{content}").replace(&format!("at{number}"), "out")
+    };
+    insta::assert_snapshot!(at("2024-05-02T09:59:59Z", "UTC"), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    snapshot ID1 of 2024-05-01 10:00:00+00:00, host web1
+    -- hello.txt
+    one
+    "###);
+    insta::assert_snapshot!(at("2024-05-02T12:01:00+02:00", "UTC"), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
+    -- hello.txt
+    two
+    "###);
+    insta::assert_snapshot!(at("2024-05-02 12:01", "Europe/Berlin"), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    --at is 2024-05-02 12:01:00+02:00
+    snapshot ID1 of 2024-05-02 12:00:00+02:00, host web1
+    -- hello.txt
+    two
+    "###);
+    insta::assert_snapshot!(at("2024-05-02", "UTC"), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    --at is 2024-05-02 00:00:00+00:00
+    snapshot ID1 of 2024-05-01 10:00:00+00:00, host web1
+    -- hello.txt
+    one
+    "###);
+    insta::assert_snapshot!(at("3h", "UTC"), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    --at is TIME
+    snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
+    -- hello.txt
+    two
+    "###);
+    insta::assert_snapshot!(at("2024-05-01", "UTC"), @r###"
+    exit 1
+    -- stderr
+    --at is 2024-05-01 00:00:00+00:00
+    error: there is no complete snapshot at or before that time
+    -- hello.txt
+    nothing
+    "###);
+    insta::assert_snapshot!(at("2023-10-29 02:30", "Europe/Berlin"), @r###"
+    exit 2
+    -- stderr
+    error: --at 2023-10-29 02:30: the clock showed this time twice: add an offset, +02 or +01
+    -- hello.txt
+    nothing
+    "###);
+    insta::assert_snapshot!(at("2024-03-31 02:30", "Europe/Berlin"), @r###"
+    exit 2
+    -- stderr
+    error: --at 2024-03-31 02:30: the clock was set forward over this time, so it never was: add an offset
+    -- hello.txt
+    nothing
+    "###);
+    insta::assert_snapshot!(at("5m", "UTC"), @r###"
+    exit 2
+    -- stderr
+    error: --at 5m: m could be minutes or months: write min or mo
+    -- hello.txt
+    nothing
+    "###);
+}
+
+#[test]
+fn a_snapshot_is_named_by_its_place_or_its_id() {
+    let world = World::filled();
+    let first = world.backup_at("2024-05-01 10:00", &[]);
+    world.backup_at("2024-05-02 10:00", &[]);
+    let said = |reference: &str| {
+        world.run(&[
+            "restore",
+            reference,
+            "--target",
+            &world.text("out"),
+            "--dry-run",
+        ])
+    };
+    assert!(said("latest~1").contains("2024-05-01 10:00:00"));
+    assert!(said("latest").contains("2024-05-02 10:00:00"));
+    assert!(said(&first[..6]).contains("2024-05-01 10:00:00"));
+    insta::assert_snapshot!(said("latest~2"), @r###"
+    exit 1
+    -- stderr
+    error: latest~2 goes back too far: 2 complete snapshots fit
+    "###);
+    insta::assert_snapshot!(said("ffffffffffff"), @r###"
+    exit 1
+    -- stderr
+    error: no snapshot begins with ffffffffffff
+    "###);
+}
+
+#[test]
+fn in_place_means_the_host_that_was_saved() {
+    let world = World::filled();
+    world.backup_at("2024-05-01 10:00", &["-H", "db2"]);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place"]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of 2024-05-01 10:00:00+00:00, host db2
+    error: the snapshot is of the host db2
+    hint: --force restores it in place here; --to and --target restore it elsewhere.
+    "###);
+    world.backup_at("2024-05-02 10:00", &[]);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place"]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
+    error: latest could be of several hosts
+    hint: Name one with --host.
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place", "--host", "web1"]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to /
+    -- stderr
+    snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
     "###);
 }

@@ -1,11 +1,12 @@
 //! Restoring into a folder: files as they were, everything else in the form of its own tools.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::progress::{Event, Observer as _};
 use keepstone_engine::restore::{export_to_folder, source_failed};
 use keepstone_engine::snapshot::SnapshotSource;
+use keepstone_engine::source::Export;
 use keepstone_sources::files::{
     Act, FilesEvent, FilesRestoreOptions, FilesRestoreReport, Pattern, restore_files,
 };
@@ -14,7 +15,7 @@ use serde::Serialize;
 use super::RestoreRun;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::place_in::{InSnapshot, places};
+use crate::place_in::{InSnapshot, places_that_exist};
 use crate::reference::Address;
 use crate::repository::parallel;
 use crate::source_spec::SourceSpec;
@@ -29,12 +30,32 @@ struct ChangeObject<'a> {
 }
 
 #[derive(Serialize)]
+struct ExportedObject<'a> {
+    source: &'a str,
+    file: String,
+}
+
+#[derive(Serialize)]
 struct Done<'a> {
     source: &'a str,
     target: String,
-    dry_run: bool,
     written_bytes: u64,
     problems: usize,
+}
+
+/// What is to be done with one source, planned before anything is written.
+enum Step<'a> {
+    /// Files, in a folder, of which a part may be meant.
+    Files {
+        source: &'a SnapshotSource,
+        options: Box<FilesRestoreOptions>,
+    },
+    /// An export into a folder of its own.
+    Export {
+        source: &'a SnapshotSource,
+        export: Box<dyn Export>,
+        folder: PathBuf,
+    },
 }
 
 /// Writes `DIR/abs/path` for files and `DIR/NAME/…` for the rest; sources that go elsewhere are left out.
@@ -44,64 +65,57 @@ pub(super) fn restore(
     address: Option<&Address>,
     elsewhere: &[SourceSpec],
 ) -> Result<ExitCode, CliError> {
-    let mut code = ExitCode::Done;
-    for InSnapshot { source, path } in
-        places(&run.listed.snapshot, address.into_iter(), &run.args.filter)?
-    {
-        if elsewhere
-            .iter()
-            .any(|spec| spec.name.to_string() == source.name)
-        {
+    let filter = &run.args.filter;
+    let places = places_that_exist(
+        &run.listed.snapshot,
+        address.into_iter(),
+        filter,
+        &run.store,
+    )?;
+    let is_elsewhere = |source: &SnapshotSource| {
+        let mut names = elsewhere.iter().map(|spec| spec.name.to_string());
+        names.any(|name| name == source.name)
+    };
+    let mut steps = Vec::new();
+    for InSnapshot { source, path } in places {
+        if is_elsewhere(source) {
             continue;
         }
-        match export(&source.kind) {
-            Some(export) => {
-                let folder = target.join(&source.name);
-                if run.args.dry_run {
-                    let line = format!("{} would be exported to {}", source.name, folder.display());
-                    run.context.ui.line(&printable(&line))?;
-                    continue;
-                }
-                if !confirm_overwrite(run, &folder)? {
-                    return Err(CliError::Refused("nothing was restored".into()));
-                }
-                let items = run.items(source)?;
-                for file in export_to_folder(&source.name, &items, export.as_ref(), &folder)? {
-                    run.context
-                        .ui
-                        .line(&printable(&format!("{} written", file.display())))?;
-                }
-                tell(run, source, &folder, source.counts.bytes, 0)?;
+        steps.push(match export(&source.kind) {
+            Some(_) if !path.is_root() => {
+                return Err(CliError::usage(format!(
+                    "source {} is exported as a whole",
+                    source.name
+                ))
+                .hint("Leave out the path; keepstone dump writes one stream."));
             }
-            None if source.kind == "files" => {
-                code = files(run, source, target, &path)?;
-            }
-            None => code = files(run, source, &target.join(&source.name), &path)?,
-        }
+            Some(export) => Step::Export {
+                source,
+                export,
+                folder: target.join(&source.name),
+            },
+            None if source.kind == "files" => files_step(run, source, target, &path),
+            None => files_step(run, source, &target.join(&source.name), &path),
+        });
     }
-    Ok(code)
+    carry_out(run, &steps)
 }
 
 /// Restores files to where they were.
 pub(super) fn in_place(
     run: &RestoreRun<'_>,
     source: &SnapshotSource,
-    address: Option<&Address>,
+    path: &RepoPath,
 ) -> Result<ExitCode, CliError> {
-    let path = match address {
-        None => RepoPath::root(),
-        Some(Address::File(path) | Address::InSource { path, .. }) => path.clone(),
-    };
-    files(run, source, Path::new("/"), &path)
+    carry_out(run, &[files_step(run, source, Path::new("/"), path)])
 }
 
-fn files(
+fn files_step<'a>(
     run: &RestoreRun<'_>,
-    source: &SnapshotSource,
+    source: &'a SnapshotSource,
     target: &Path,
     subpath: &RepoPath,
-) -> Result<ExitCode, CliError> {
-    let items = run.items(source)?;
+) -> Step<'a> {
     let typed = &run.args.files;
     let mut options = FilesRestoreOptions::new(target);
     options.include = typed.include.iter().map(Pattern::new).collect();
@@ -111,25 +125,105 @@ fn files(
     options.verify = typed.verify;
     options.privileged = typed.privileged;
     options.threads = parallel();
-    options.dry_run = true;
-    let planned = restore_files(&items, &options, &|_| {})
-        .map_err(|error| source_failed(&source.name, error))?;
-    if run.args.dry_run {
-        show_plan(run, source, &planned)?;
-        return Ok(ExitCode::Done);
-    }
-    let overwrites = planned.count(Act::Overwrite) + planned.count(Act::Delete);
-    if overwrites > 0 && !run.args.force {
-        let what = count(overwrites as u64, "entry").replace("entrys", "entries");
-        let question = format!(
-            "{what} in {} would be overwritten or removed. Go on?",
-            target.display()
-        );
-        if !run.context.ui.confirm(&question)? {
-            return Err(CliError::Refused("nothing was restored".into()));
+    let options = Box::new(options);
+    Step::Files { source, options }
+}
+
+/// Asks for everything first: a no leaves nothing half done.
+fn carry_out(run: &RestoreRun<'_>, steps: &[Step<'_>]) -> Result<ExitCode, CliError> {
+    for step in steps {
+        match step {
+            Step::Files { source, options } => plan_files(run, source, options)?,
+            Step::Export { source, folder, .. } if run.args.dry_run => {
+                show_export(run, source, folder)?;
+            }
+            Step::Export { folder, .. } => confirm_overwrite(run, folder)?,
         }
     }
-    options.dry_run = false;
+    if run.args.dry_run {
+        return Ok(ExitCode::Done);
+    }
+    let mut code = ExitCode::Done;
+    for step in steps {
+        code = code.worse(match step {
+            Step::Files { source, options } => files(run, source, options)?,
+            Step::Export {
+                source,
+                export,
+                folder,
+            } => export_source(run, source, export.as_ref(), folder)?,
+        });
+    }
+    Ok(code)
+}
+
+fn export_source(
+    run: &RestoreRun<'_>,
+    source: &SnapshotSource,
+    export: &dyn Export,
+    folder: &Path,
+) -> Result<ExitCode, CliError> {
+    let ui = &run.context.ui;
+    let items = run.items(source)?;
+    let mut written_bytes = 0;
+    for file in export_to_folder(&source.name, &items, export, folder)? {
+        written_bytes += file.metadata().map_or(0, |metadata| metadata.len());
+        ui.line(&printable(&format!("{} written", file.display())))?;
+        let (source, file) = (source.name.as_str(), file.display().to_string());
+        ui.object("exported", &ExportedObject { source, file })?;
+    }
+    tell(run, source, folder, written_bytes, 0)?;
+    Ok(ExitCode::Done)
+}
+
+fn show_export(
+    run: &RestoreRun<'_>,
+    source: &SnapshotSource,
+    folder: &Path,
+) -> Result<(), CliError> {
+    let shown = folder.display().to_string();
+    let line = format!("{:10} {shown}", "export");
+    run.context.ui.line(&printable(&line))?;
+    let change = ChangeObject {
+        source: &source.name,
+        act: "export".into(),
+        path: shown,
+    };
+    run.context.ui.object("restore_change", &change)
+}
+
+/// Shows what would be done, or asks for it where something would be lost.
+fn plan_files(
+    run: &RestoreRun<'_>,
+    source: &SnapshotSource,
+    options: &FilesRestoreOptions,
+) -> Result<(), CliError> {
+    let items = run.items(source)?;
+    let mut dry = options.clone();
+    dry.dry_run = true;
+    let planned =
+        restore_files(&items, &dry, &|_| {}).map_err(|error| source_failed(&source.name, error))?;
+    if run.args.dry_run {
+        return show_plan(run, source, &options.target, &planned);
+    }
+    let overwrites = planned.count(Act::Overwrite) + planned.count(Act::Delete);
+    if overwrites == 0 || run.args.force {
+        return Ok(());
+    }
+    let what = count(overwrites as u64, "entry").replace("entrys", "entries");
+    let question = format!(
+        "{what} in {} would be overwritten or removed. Go on?",
+        options.target.display()
+    );
+    confirm(run, &question)
+}
+
+fn files(
+    run: &RestoreRun<'_>,
+    source: &SnapshotSource,
+    options: &FilesRestoreOptions,
+) -> Result<ExitCode, CliError> {
+    let items = run.items(source)?;
     let progress = run.context.ui.progress();
     let observe = |event: FilesEvent<'_>| match event {
         FilesEvent::Planned {
@@ -150,15 +244,16 @@ fn files(
         }),
         _ => progress.event(Event::ItemFinished),
     };
-    let done = restore_files(&items, &options, &observe);
+    let done = restore_files(&items, options, &observe);
     drop(progress);
     let report = done.map_err(|error| source_failed(&source.name, error))?;
-    end(run, source, target, &report)
+    end(run, source, &options.target, &report)
 }
 
 fn show_plan(
     run: &RestoreRun<'_>,
     source: &SnapshotSource,
+    target: &Path,
     planned: &FilesRestoreReport,
 ) -> Result<(), CliError> {
     for change in planned
@@ -167,13 +262,14 @@ fn show_plan(
         .filter(|change| change.act != Act::Unchanged)
     {
         let act = format!("{:?}", change.act).to_lowercase();
+        let path = target.join(change.path.to_string()).display().to_string();
         run.context
             .ui
-            .line(&printable(&format!("{act:10} /{}", change.path)))?;
-        let (source, path) = (source.name.as_str(), change.path.to_string());
+            .line(&printable(&format!("{act:10} {path}")))?;
+        let source = source.name.as_str();
         run.context
             .ui
-            .object("change", &ChangeObject { source, act, path })?;
+            .object("restore_change", &ChangeObject { source, act, path })?;
     }
     run.context.ui.line(&format!(
         "dry run: {} unchanged",
@@ -219,25 +315,31 @@ fn tell(
         "{}: {written} restored to {shown}",
         source.name
     )))?;
-    let dry_run = run.args.dry_run;
     let done = Done {
         source: &source.name,
         target: shown,
-        dry_run,
         written_bytes,
         problems,
     };
     run.context.ui.object("restored", &done)
 }
 
-fn confirm_overwrite(run: &RestoreRun<'_>, folder: &Path) -> Result<bool, CliError> {
+fn confirm_overwrite(run: &RestoreRun<'_>, folder: &Path) -> Result<(), CliError> {
     let used = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if !used || run.args.force {
-        return Ok(true);
+        return Ok(());
     }
     let question = format!(
         "{} is not empty; files of the export would be overwritten. Go on?",
         folder.display()
     );
-    run.context.ui.confirm(&question)
+    confirm(run, &question)
+}
+
+fn confirm(run: &RestoreRun<'_>, question: &str) -> Result<(), CliError> {
+    if run.context.ui.confirm(&printable(question))? {
+        Ok(())
+    } else {
+        Err(CliError::Refused("nothing was restored".into()))
+    }
 }

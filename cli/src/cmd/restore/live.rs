@@ -47,6 +47,17 @@ struct EntryObject<'a> {
     kept: &'a [String],
 }
 
+#[derive(Serialize)]
+struct PlanObject<'a> {
+    source: &'a str,
+    target: &'a str,
+    creates: &'a [String],
+    replaces: &'a [String],
+    keeps: &'a [String],
+    warnings: &'a [String],
+    bytes: u64,
+}
+
 fn journal(context: &Context) -> Result<Journal, CliError> {
     Ok(Journal::open(context.state()?.folder("restores")?.path()))
 }
@@ -148,10 +159,12 @@ fn carry_out(
         0 => String::new(),
         expired => format!(", {expired} expired meanwhile"),
     };
-    context.ui.line(&printable(&format!(
-        "{}: {} records restored to {} and validated{expired}",
-        report.entry.source, validation.records, report.entry.address
-    )))?;
+    let RestoreReport { entry, .. } = &report;
+    let (name, address) = (&entry.source, &entry.address);
+    context.ui.line(&printable(&match validation.records {
+        0 => format!("{name}: restored to {address}{expired}"),
+        count => format!("{name}: {count} records restored to {address} and validated{expired}"),
+    }))?;
     tell_kept(&report, context)
 }
 
@@ -200,7 +213,18 @@ fn show_plan(
         ui.warning(&printable(warning));
     }
     if run.args.dry_run {
-        ui.object("restore_plan", plan)
+        ui.object(
+            "restore_plan",
+            &PlanObject {
+                source: name,
+                target: &target.address(),
+                creates: &plan.creates,
+                replaces: &plan.replaces,
+                keeps: &plan.keeps,
+                warnings: &plan.warnings,
+                bytes: plan.size_bytes,
+            },
+        )
     } else {
         Ok(())
     }
@@ -309,11 +333,12 @@ pub(super) fn rollback(
 ) -> Result<ExitCode, CliError> {
     let (journal, entry, target) = find(id, context)?;
     if entry.phase == Phase::Switched {
-        let question = format!(
-            "Bring back {} in {}?",
-            entry.plan.keeps.join(", "),
-            entry.address
-        );
+        let question = if entry.plan.keeps.is_empty() {
+            format!("Remove what was restored to {}?", entry.address)
+        } else {
+            let kept = entry.plan.keeps.join(", ");
+            format!("Bring back {kept} in {}?", entry.address)
+        };
         confirm(&question, force, context)?;
         roll_back(target.as_ref(), &entry, &journal)?;
     } else {
@@ -323,6 +348,7 @@ pub(super) fn rollback(
         "{} is as it was before",
         entry.address
     )))?;
+    context.ui.object("rolled_back", &object(&entry))?;
     Ok(ExitCode::Done)
 }
 
@@ -333,13 +359,31 @@ pub(super) fn discard(
     context: &Context,
 ) -> Result<ExitCode, CliError> {
     let (journal, entry, target) = find(id, context)?;
-    let question = format!("Remove {} for ever?", entry.plan.keeps.join(", "));
-    confirm(&question, force, context)?;
+    if entry.phase != Phase::Switched {
+        let question = format!("Let be whatever was left in {}?", entry.address);
+        confirm(&question, force, context)?;
+        if recover(target.as_ref(), &entry, &journal, Recovery::Undo).is_err() {
+            journal.remove(entry.id)?;
+        }
+        context.ui.line(&printable(&format!(
+            "restore {} is let be",
+            entry.id.short()
+        )))?;
+        context.ui.object("discarded", &object(&entry))?;
+        return Ok(ExitCode::Done);
+    }
+    let kept = entry.plan.keeps.join(", ");
+    if !kept.is_empty() {
+        confirm(&format!("Remove {kept} for ever?"), force, context)?;
+    }
     discard_old(target.as_ref(), &entry, &journal)?;
-    context.ui.line(&printable(&format!(
-        "{} removed",
-        entry.plan.keeps.join(", ")
-    )))?;
+    let said = if kept.is_empty() {
+        format!("restore {} had replaced nothing", entry.id.short())
+    } else {
+        format!("{kept} removed")
+    };
+    context.ui.line(&printable(&said))?;
+    context.ui.object("discarded", &object(&entry))?;
     Ok(ExitCode::Done)
 }
 

@@ -1,0 +1,227 @@
+//! `keepstone restore` into live systems: `--to`, `--in-place`, `--list`, `--rollback`, `--discard-old`.
+
+use std::fs;
+
+use crate::cli::world::{World, of_type};
+
+fn name_of_50(world: &World, file: &str) -> String {
+    rusqlite::Connection::open(world.path(file))
+        .and_then(|database| {
+            database.query_row("SELECT name FROM t WHERE id = 50", (), |row| row.get(0))
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_live_database_is_replaced_brought_back_and_let_go() {
+    let world = World::filled();
+    let database = world.database();
+    world.backup(&["backup", &database]);
+    world.sql("UPDATE t SET name = 'newer' WHERE id = 50");
+    insta::assert_snapshot!(world.run(&["restore", "--list"]), @r###"
+    exit 0
+    -- stderr
+    no earlier restore has kept or left anything
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place", "--dry-run"]), @r###"
+    exit 0
+    -- stdout
+    sqlite-app.db to sqlite:HOME/app.db, SIZE
+      makes HOME/app.db.keepstone-ID1.new
+      replaces HOME/app.db
+      keeps HOME/app.db.keepstone-ID1.old
+    -- stderr
+    snapshot ID2 of TIME, host web1
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place"]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    sqlite-app.db to sqlite:HOME/app.db, SIZE
+      makes HOME/app.db.keepstone-ID2.new
+      replaces HOME/app.db
+      keeps HOME/app.db.keepstone-ID2.old
+    error: Replace HOME/app.db in sqlite:HOME/app.db? Nobody can be asked
+    hint: Say yes beforehand with --force.
+    "###);
+    assert_eq!(name_of_50(&world, "app.db"), "newer");
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--in-place", "--force"]), @r###"
+    exit 0
+    -- stdout
+    sqlite-app.db: 100 records restored to sqlite:HOME/app.db and validated
+    kept: HOME/app.db.keepstone-ID1.old; undo with --rollback ID2, drop with --discard-old ID2
+    -- stderr
+    snapshot ID3 of TIME, host web1
+    sqlite-app.db to sqlite:HOME/app.db, SIZE
+      makes HOME/app.db.keepstone-ID1.new
+      replaces HOME/app.db
+      keeps HOME/app.db.keepstone-ID1.old
+    "###);
+    assert_eq!(name_of_50(&world, "app.db"), "name 50");
+    insta::assert_snapshot!(world.run(&["restore", "--list"]), @r###"
+    exit 0
+    -- stdout
+    ID  Time  Source  Target  State  Keeps
+    ID1  TIME  sqlite-app.db  sqlite:HOME/app.db  done  HOME/app.db.keepstone-ID2.old
+    "###);
+    let id = || {
+        let lines = world.json(&["restore", "--list"]);
+        of_type(&lines, "restore")[0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    insta::assert_snapshot!(world.run(&["restore", "--rollback", &id()]), @r###"
+    exit 2
+    -- stderr
+    error: Bring back HOME/app.db.keepstone-ID1.old in sqlite:HOME/app.db? Nobody can be asked
+    hint: Say yes beforehand with --force.
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "--rollback", &id(), "--force"]), @r###"
+    exit 0
+    -- stdout
+    sqlite:HOME/app.db is as it was before
+    "###);
+    assert_eq!(name_of_50(&world, "app.db"), "newer");
+    insta::assert_snapshot!(world.run(&["restore", "--list"]), @r###"
+    exit 0
+    -- stderr
+    no earlier restore has kept or left anything
+    "###);
+    world.ok(&["restore", "latest", "--in-place", "--force"]);
+    insta::assert_snapshot!(world.run(&["restore", "--discard-old", &id(), "--force"]), @r###"
+    exit 0
+    -- stdout
+    HOME/app.db.keepstone-ID1.old removed
+    "###);
+    assert_eq!(name_of_50(&world, "app.db"), "name 50");
+    insta::assert_snapshot!(world.run(&["restore", "--rollback", "ffff"]), @r###"
+    exit 1
+    -- stderr
+    error: no earlier restore begins with ffff
+    "###);
+    let kept: Vec<_> = fs::read_dir(world.home())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        kept.iter()
+            .filter(|name| name.to_string_lossy().contains("app.db"))
+            .count(),
+        1,
+        "{kept:?}"
+    );
+}
+
+#[test]
+fn a_database_goes_to_another_place() {
+    let world = World::filled();
+    let database = world.database();
+    world.backup(&["backup", "data", &database]);
+    let copy = format!("sqlite-app.db=sqlite:{}", world.text("copy.db"));
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", &copy]), @r###"
+    exit 0
+    -- stdout
+    sqlite-app.db: 100 records restored to sqlite:HOME/copy.db and validated
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    sqlite-app.db to sqlite:HOME/copy.db, SIZE
+      makes HOME/copy.db.keepstone-ID2.new
+    "###);
+    assert_eq!(name_of_50(&world, "copy.db"), "name 50");
+    insta::assert_snapshot!(world.run(&["restore", "--list"]), @r###"
+    exit 0
+    -- stdout
+    ID  Time  Source  Target  State  Keeps
+    ID1  TIME  sqlite-app.db  sqlite:HOME/copy.db  done
+    "###);
+    let lines = world.json(&["restore", "--list"]);
+    if let [entry] = of_type(&lines, "restore")[..] {
+        let id = entry["id"].as_str().unwrap();
+        insta::assert_snapshot!(world.run(&["restore", "--rollback", id, "--force"]), @r###"
+        exit 0
+        -- stdout
+        sqlite:HOME/copy.db is as it was before
+        "###);
+        assert!(!world.path("copy.db").exists());
+    }
+    let strange = format!("files=sqlite:{}", world.text("copy.db"));
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", &strange]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: source files is of kind files, its target of kind sqlite
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", "absent=sqlite:/x.db"]), @r###"
+    exit 1
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: the snapshot holds no source absent
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", "files=files:/x"]), @r###"
+    exit 2
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: files holds files
+    hint: Files are restored with --target DIR or --in-place.
+    "###);
+}
+
+#[test]
+fn a_command_takes_what_was_saved_on_its_standard_input() {
+    let world = World::new();
+    world.backup(&["backup", "note=command:printf hello"]);
+    let to = format!("note=command:tee {}", world.text("loaded"));
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", &to, "--force"]), @r###"
+    exit 0
+    -- stdout
+    note: restored to command:tee
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    note to command:tee, SIZE
+      makes whatever tee makes of 5 bytes
+      replaces whatever tee overwrites
+    warning: tee acts at once on the live system: what it does can be neither compared nor rolled back
+    tee read everything and ended with status 0; what it made was not compared
+    "###);
+    assert_eq!(fs::read_to_string(world.path("loaded")).unwrap(), "hello");
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", "note=command:false", "--force"]), @r###"
+    exit 23
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    note to command:false, SIZE
+      makes whatever false makes of 5 bytes
+      replaces whatever false overwrites
+    warning: false acts at once on the live system: what it does can be neither compared nor rolled back
+    error: source note failed: false ended with status 1; and what it left behind could not be undone: source note failed: cannot undo what false may have done
+    hint: keepstone restore --list names it. --rollback tries again; --discard-old lets it be.
+    "###);
+    // Nobody knows what it did: it is named until that is accepted.
+    insta::assert_snapshot!(world.run(&["restore", "--list"]), @r###"
+    exit 0
+    -- stdout
+    ID  Time  Source  Target  State  Keeps
+    ID1  TIME  note  command:tee  done
+    ID2  TIME  note  command:false  UNFINISHED
+    "###);
+    let lines = world.json(&["restore", "--list"]);
+    let entries = of_type(&lines, "restore");
+    let cut_off = entries.iter().find(|entry| entry["phase"] != "switched");
+    let id = cut_off.unwrap()["id"].as_str().unwrap().to_owned();
+    insta::assert_snapshot!(world.run(&["restore", "--rollback", &id]), @r###"
+    exit 23
+    -- stderr
+    error: source note failed: cannot undo what false may have done
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "--discard-old", &id, "--force"]), @r###"
+    exit 0
+    -- stdout
+    restore ID1 is let be
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "--list"]), @r###"
+    exit 0
+    -- stdout
+    ID  Time  Source  Target  State  Keeps
+    ID1  TIME  note  command:tee  done
+    "###);
+}
