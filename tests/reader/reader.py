@@ -102,7 +102,7 @@ class Repository:
         source = Input(config)
         frame(source, 1)
         self.config = json.loads(source.rest())
-        if self.config["format"] != 1 or self.config["must_understand"]:
+        if self.config["format"] != 1 or self.config.get("must_understand"):
             raise ValueError("unknown format or feature")
         self.id = bytes.fromhex(self.config["id"])
         key = self.open_slots(config, password, key_file)
@@ -408,9 +408,11 @@ def entry(source):
 
 def main():
     root, how, secret_file, verb, *rest = sys.argv[1:]
-    secret = pathlib.Path(secret_file).read_bytes().rstrip(b"\n")
-    passwords = {"password": secret} if how == "--password-file" else {"key_file": secret}
-    repository = Repository(root, **passwords)
+    secret = pathlib.Path(secret_file).read_bytes()
+    if how == "--password-file":
+        repository = Repository(root, password=secret.removesuffix(b"\n").removesuffix(b"\r"))
+    else:
+        repository = Repository(root, key_file=secret)
     if verb == "list":
         for name, snapshot in repository.snapshots():
             print(json.dumps({"id": name, "time_ns": snapshot["time_ns"], "sources": len(snapshot["sources"])}))
