@@ -300,24 +300,25 @@ impl Place<'_> {
     }
 }
 
-/// Takes values out of a parser's message: `invalid type: string "secret", expected …`. Names of keys stay.
+/// Takes the value out of a parser's message: `invalid type: string "…", expected`. Names of keys stay.
 fn strip_values(message: &str) -> String {
-    let strip = |text: &str, quote: char| -> String {
-        let parts = text.split(quote).enumerate();
-        parts
-            .map(|(index, part)| if index % 2 == 0 { part } else { "…" })
-            .collect()
-    };
-    let message = strip(message, '"');
-    if ["invalid ", "unknown variant "]
+    let tells_a_value = ["invalid ", "unknown variant "]
         .iter()
-        .any(|start| message.starts_with(start))
-    {
-        let (value, expected) = message.split_once(", expected").unwrap_or((&message, ""));
-        format!("{}, expected{expected}", strip(value, '`'))
-    } else {
-        message
+        .any(|start| message.starts_with(start));
+    if !tells_a_value {
+        return message.to_owned();
     }
+    // The value may hold anything: what is expected comes last, and what is quoted goes to the last quote.
+    let (told, expected) = message.rsplit_once(", expected").unwrap_or((message, ""));
+    let quotes = ['"', '`'];
+    let told = match (told.find(quotes), told.rfind(quotes)) {
+        (Some(first), Some(last)) if first < last => {
+            let (head, rest) = told.split_at(first + 1);
+            format!("{head}…{}", &rest[last - first - 1..])
+        }
+        _ => told.to_owned(),
+    };
+    format!("{told}, expected{expected}")
 }
 
 #[cfg(test)]

@@ -100,6 +100,10 @@ fn options_are_typed_and_named_with_their_line() {
             "a path in this file must be absolute",
         ),
         (
+            "url = \"sqlite:/a.db\"\ndigest_rows = 'a\"b, expected `c'",
+            "invalid type: string \"…\", expected a boolean",
+        ),
+        (
             "url = \"sqlite:/a.db\"\ndigest_rows = 17",
             "invalid type: integer `…`, expected a boolean",
         ),
