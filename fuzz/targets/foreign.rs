@@ -190,7 +190,7 @@ pub fn restore_journal_seeds() -> Vec<Vec<u8>> {
                 r#"{{"id":"{}","repository":"{}","snapshot":"{}","source":"a","kind":"redis","address":"redis://h",
                 "target":{{"url":"redis://h"}},"plan":{{"creates":[],"replaces":["x"],"keeps":["y"],"warnings":[],
                 "size_bytes":7,"state":{{"n":[1,null,true]}}}},"phase":"{phase}","time_ns":-5}}"#,
-                id("0a", 32),
+                id("0a", 16),
                 id("1b", 16),
                 id("2c", 16)
             )

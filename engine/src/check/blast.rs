@@ -21,6 +21,8 @@ pub(super) struct Blast {
     pub bad: HashMap<ChunkId, String>,
     /// And what stands on it.
     pub hits: Hits,
+    /// Snapshots in the order in which they are told.
+    pub order: Vec<String>,
     /// Damaged packs that something live lies in.
     pub stood_on: BTreeSet<PackName>,
 }
@@ -46,9 +48,12 @@ pub(super) fn tell(store: &Store, packs: &Packs, blast: &Blast, report: &mut Che
         for pack in blamed {
             let snapshots = by_pack.entry(pack).or_default();
             for (snapshot, path) in hit {
-                snapshots
+                let first = snapshots
                     .entry(snapshot.clone())
                     .or_insert_with(|| path.clone());
+                if path < first {
+                    first.clone_from(path);
+                }
             }
         }
     }
@@ -60,7 +65,10 @@ pub(super) fn tell(store: &Store, packs: &Packs, blast: &Blast, report: &mut Che
         let damage = packs.damaged.get(&pack);
         let what = damage.map_or("is missing", |damage| damage.what.as_str());
         let consequence = match (by_pack.remove(&pack), damage) {
-            (Some(snapshots), _) => Consequence::Snapshots(snapshots.into_iter().collect()),
+            (Some(mut snapshots), _) => {
+                let told = blast.order.iter();
+                Consequence::Snapshots(told.filter_map(|id| snapshots.remove_entry(id)).collect())
+            }
             (None, Some(Damage { hurts: false, .. })) => Consequence::Healed,
             // What is live in it was read, and is whole.
             (None, _) if blast.stood_on.contains(&pack) => Consequence::Healed,

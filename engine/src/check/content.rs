@@ -20,15 +20,15 @@ const TAKE: usize = 32;
 /// A chunk, and where most of it lies: pack and offset.
 type Placed = ((u32, u64), ChunkId, u32);
 
-/// Makes every chunk of these snapshots; answers those that are as they should be. What is wrong with others, the walk over
-/// the snapshots tells.
+/// Makes every chunk of these snapshots; answers those that are as they should be, with their lengths. What is wrong with
+/// the others, the walk over the snapshots tells.
 pub(super) fn verify(
     store: &Store,
     snapshots: &[Listed],
     parallel: usize,
     observer: &dyn Observer,
     cancel: &Cancel,
-) -> Result<HashSet<ChunkId>> {
+) -> Result<HashMap<ChunkId, u32>> {
     let chunks = in_order(store, leaves(store, snapshots, cancel)?)?;
     observer.event(Event::Total {
         bytes: chunks.iter().map(|(_, _, len)| u64::from(*len)).sum(),
@@ -42,7 +42,7 @@ pub(super) fn verify(
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..parallel.max(1)).map(|_| scope.spawn(work)).collect();
-        let mut good = HashSet::with_capacity(chunks.len());
+        let mut good = HashMap::with_capacity(chunks.len());
         for thread in threads {
             match thread.join() {
                 Ok(made) => good.extend(made?),
@@ -61,7 +61,7 @@ fn make(
     stopped: &AtomicBool,
     observer: &dyn Observer,
     cancel: &Cancel,
-) -> Result<Vec<ChunkId>> {
+) -> Result<Vec<(ChunkId, u32)>> {
     let (mut good, mut bytes) = (Vec::new(), Vec::new());
     while !stopped.load(Ordering::Relaxed) {
         let start = next.fetch_add(TAKE, Ordering::Relaxed);
@@ -72,7 +72,7 @@ fn make(
             cancel.check()?;
             bytes.clear();
             match store.read_chunk(*id, *len, &mut bytes) {
-                Ok(()) => good.push(*id),
+                Ok(()) => good.push((*id, *len)),
                 Err(error) => drop(damage(error)?),
             }
             observer.event(Event::BytesRead {

@@ -34,9 +34,10 @@ pub(super) fn check(repo: &Repo, report: &mut CheckReport) -> Result<()> {
                 Ok(()) | Err(Error::Missing { .. }) => {}
                 Err(error) => {
                     let consequence = match stat.key {
-                        ObjectKey::End(id) => {
-                            Consequence::Snapshots(vec![(id.short(), "the whole snapshot".into())])
-                        }
+                        ObjectKey::End(id) => Consequence::Snapshots(vec![(
+                            id.to_string(),
+                            "the whole snapshot".into(),
+                        )]),
                         _ => Consequence::Nothing,
                     };
                     report.add(stat.key.to_string(), damage(error)?, consequence);

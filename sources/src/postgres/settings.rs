@@ -148,8 +148,11 @@ impl PostgresSettings {
     /// Host and port for messages.
     pub(crate) fn server(&self) -> String {
         match &self.host {
-            Host::Tcp(host) if host.contains(':') => format!("[{host}]:{}", self.port),
-            Host::Tcp(host) => format!("{host}:{}", self.port),
+            // The zone of an address follows a `%` (RFC 6874).
+            Host::Tcp(host) if host.contains(':') => {
+                format!("[{}]:{}", host.replace('%', "%25"), self.port)
+            }
+            Host::Tcp(host) => format!("{}:{}", host.replace('%', "%25"), self.port),
             Host::Unix(folder) => {
                 format!(
                     "{}:{}",

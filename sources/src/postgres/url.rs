@@ -87,7 +87,7 @@ impl PostgresSettings {
             "sslrootcert" => self.ssl_root_cert = Some(decode(value, name)?.into()),
             "passfile" => self.passfile = Some(decode(value, name)?.into()),
             "pg_dump" => self.pg_dump = Some(decode(value, name)?.into()),
-            "host" => self.host = host_of(decode(value, name)?),
+            "host" => self.host = host_of(decode(value, name)?)?,
             "port" => self.port = parse_port(value)?,
             "dbname" => self.databases = parse_path(value)?,
             "databases" => {
@@ -164,24 +164,29 @@ fn parse_host_port(text: &str) -> Result<(Host, u16), SourceError> {
         Some(port) if !port.is_empty() => parse_port(port)?,
         _ => PORT_DEFAULT,
     };
-    Ok((host_of(decode(host, "host")?), port))
+    Ok((host_of(decode(host, "host")?)?, port))
 }
 
-fn host_of(host: String) -> Host {
+fn host_of(host: String) -> Result<Host, SourceError> {
     if host.starts_with('/') {
-        return Host::Unix(host.into());
+        return Ok(Host::Unix(host.into()));
+    }
+    if host.contains(|c: char| "/?#@[]".contains(c) || c.is_whitespace() || c.is_control()) {
+        return Err(refused(
+            "the host in the PostgreSQL URL is no name of a host",
+        ));
     }
     if !host.is_empty() {
-        return Host::Tcp(host);
+        return Ok(Host::Tcp(host));
     }
     let folder = SOCKET_FOLDERS
         .map(Path::new)
         .into_iter()
         .find(|folder| folder.is_dir());
-    folder.map_or_else(
+    Ok(folder.map_or_else(
         || Host::Tcp("localhost".into()),
         |folder| Host::Unix(folder.into()),
-    )
+    ))
 }
 
 fn parse_ssl_mode(value: &str) -> Result<SslMode, SourceError> {
@@ -264,6 +269,8 @@ mod tests {
             "postgres://h/?sslmode=maybe",
             "postgres://[::1/db",
             "postgres://h/%ff",
+            "postgres://h%2Fa/b",
+            "postgres://h%20a/b",
             "postgres://h/a?connections=0",
         ] {
             assert_eq!(

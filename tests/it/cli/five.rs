@@ -263,29 +263,59 @@ fn everything_is_restored_live_beside_what_is_there() {
         std::fs::read_to_string(world.path("note")).expect("a file"),
         "a dump"
     );
-    for (name, address) in [
+    let copies = [
         ("sqlite-app.db", format!("sqlite:{}", world.text("copy.db"))),
         ("redis", redis_address(&other)),
         ("postgres-app", copy),
-    ] {
-        let restored = collections(world, &format!("x={address}"));
-        assert_eq!(restored, five.collections(name), "{name}");
+    ];
+    let held = |address: &str| collections(world, &format!("x={address}"));
+    for (name, address) in &copies {
+        assert_eq!(held(address), five.collections(name), "{name}");
     }
     assert_eq!(
         schema(&five.postgres, "app_copy"),
         schema(&five.postgres, "app")
     );
-    // And back: what was made goes, what was there stays.
+    // Nothing was replaced, so nothing is kept.
+    assert!(of_type(&world.json(&["restore", "--list"]), "restore").is_empty());
+    replaced_and_brought_back(&five, &other, &copies, &arguments);
+}
+
+/// The copies live on, are replaced by the snapshot again, and what they had become is brought back.
+fn replaced_and_brought_back(
+    five: &Five,
+    other: &RedisServer,
+    copies: &[(&str, String)],
+    restore: &[&str],
+) {
+    let world = &five.world;
+    let held = |address: &str| collections(world, &format!("x={address}"));
+    sqlite3(
+        &world.path("copy.db"),
+        "CREATE TABLE later (x); INSERT INTO later VALUES (1)",
+    );
+    cmd("SET")
+        .arg("later")
+        .arg(1)
+        .exec(&mut other.connection())
+        .expect("a key");
+    five.postgres
+        .execute("app_copy", "CREATE TABLE later AS SELECT 1 AS x");
+    let lived: Vec<_> = copies.iter().map(|(_, address)| held(address)).collect();
+    let lines = world.json(restore);
+    for (name, address) in copies {
+        assert_eq!(held(address), five.collections(name), "{name}");
+    }
     for entry in of_type(&lines, "restored_live") {
         if entry["source"] != "note" {
             let id = entry["id"].as_str().expect("an id");
             world.ok(&["restore", "--rollback", id, "--force"]);
         }
     }
-    assert!(!world.path("copy.db").exists());
-    assert_eq!(five.postgres.databases(), ["app", "postgres"]);
-    let left: u64 = cmd("DBSIZE")
-        .query(&mut other.connection())
-        .expect("a size");
-    assert_eq!(left, 0);
+    for ((name, address), lived) in copies.iter().zip(lived) {
+        assert_ne!(lived, five.collections(name), "{name}");
+        assert_eq!(held(address), lived, "{name}");
+    }
+    assert!(of_type(&world.json(&["restore", "--list"]), "restore").is_empty());
+    assert_eq!(five.postgres.databases(), ["app", "app_copy", "postgres"]);
 }

@@ -255,7 +255,8 @@ fn look_at_it(seen: &mut Seen, world: &World) {
     seen.run(world, 0, &["restore", &id, "--target", &out]);
     let copy = format!("sqlite-app.db=sqlite:{}", world.text("copy.db"));
     seen.run(world, 0, &["restore", &id, "--to", &copy, "--dry-run"]);
-    let restored = seen.run(world, 0, &["restore", &id, "--to", &copy]);
+    seen.run(world, 0, &["restore", &id, "--to", &copy]);
+    let restored = seen.run(world, 0, &["restore", &id, "--to", &copy, "--force"]);
     seen.run(world, 0, &["restore", "--list"]);
     seen.run(
         world,

@@ -102,7 +102,7 @@ impl Case<'_> {
     fn hours(&self, hit: &[(String, String)]) -> String {
         let place = |short: &String| {
             let mut live = self.life.live.iter();
-            live.position(|(id, _)| id.short() == *short)
+            live.position(|(id, _)| id.to_string() == *short)
         };
         numbers(hit.iter().map(|(short, _)| place(short)))
     }
