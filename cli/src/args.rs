@@ -12,7 +12,7 @@ use crate::source_name::SourceName;
 const EXAMPLES: &str = "\
 Examples:
   keepstone init -r /srv/backup
-  keepstone backup -r /srv/backup /etc sqlite:/var/lib/app.db redis://localhost postgres://localhost/app
+  keepstone backup -r /srv/backup /etc sqlite:/var/lib/app.db redis://localhost
   keepstone snapshots -r /srv/backup
   keepstone restore -r /srv/backup --at 3h --target /tmp/restored";
 

@@ -26,12 +26,13 @@ const EXAMPLES: &str = "\
 Examples:
   keepstone forget 3fc2a9
   keepstone forget --keep-hourly 24 --keep-daily 7 --keep-weekly 4 --dry-run
-  keepstone forget --keep-within 7d --keep-within-daily 30d --keep-tag-last pre-upgrade=1 --prune
+  keepstone forget --keep-within 7d --keep-within-daily 30d --prune
+  keepstone forget --keep-last 24 --keep-tag-last pre-upgrade=1
   keepstone forget                          by the rules of [retention] in keepstone.toml
 
-Rules are applied to each group by itself: by host, and by set or the names of the sources. A snapshot that
-satisfies one rule stays. So does the last good copy of every source, and a snapshot that is dated after it was
-stored. A set with a retention of its own in keepstone.toml goes by that. Until prune has removed its data,
+Rules are applied to each group by itself: by host, and by set or the names of the sources. A snapshot that \
+satisfies one rule stays. So does the last good copy of every source, and a snapshot that is dated after it was \
+stored. A set with a retention of its own in keepstone.toml goes by that. Until prune has removed its data, \
 undelete brings a snapshot back.";
 
 /// Arguments of `forget`.

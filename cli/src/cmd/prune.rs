@@ -23,7 +23,7 @@ Examples:
   keepstone prune
   keepstone prune --fence-after 6h
 
-Nobody needs to stop: backups may run on any host meanwhile. What a run that is still going on could need is
+Nobody needs to stop: backups may run on any host meanwhile. What a run that is still going on could need is \
 condemned now and removed by a later prune.";
 
 /// Arguments of `prune`.

@@ -32,17 +32,18 @@ const EXAMPLES: &str = "\
 Examples:
   keepstone restore latest --target /tmp/restored
   keepstone restore latest:/etc/app --target /
-  keepstone restore --at '2026-11-20 14:05' --source postgres-app --to postgres-app=postgres://localhost/app_copy
+  keepstone restore --at '2026-11-20 14:05' --target /tmp/then
+  keepstone restore --at 3h --to app=postgres://localhost/app_copy
   keepstone restore --at 3h --in-place --dry-run
   keepstone restore --at 3h --in-place
   keepstone restore --at 3h --to db=sqlite:/var/lib/app.db --table notes
-  keepstone restore --at 3h --to cache=redis://localhost --key-pattern 'user:7:*' --prefix restored:
+  keepstone restore --at 3h --to cache=redis://localhost --key-pattern 'user:7:*'
   keepstone restore --list
   keepstone restore --rollback 3fc2a9
 
-A restore into a live system is staged beside it, validated, then switched; what it replaced is kept until
---discard-old, and --rollback brings it back. --at takes the newest snapshot whose data is not younger than that
-time, says which, and asks.";
+A restore into a live system is staged beside it, validated, then switched; what it replaced is kept until \
+--discard-old, and --rollback brings it back. --at takes the newest snapshot whose data is of that time or before it, \
+says which, and asks.";
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ pub(crate) struct RestoreArgs {
     /// The snapshot: an id or its first digits, latest, latest~N, or with :PATH only that
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) snapshot: Option<Reference>,
-    /// The newest snapshot whose data is not younger than this time
+    /// The newest snapshot whose data is of this time or before it
     #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
     pub(crate) at: Option<String>,
     /// Show what would change

@@ -58,16 +58,15 @@ fn help_of_backup() {
 
     Examples:
       keepstone backup /etc /home
-      keepstone backup sqlite:/var/lib/app.db redis://localhost:6379 postgres://backup@localhost/app
+      keepstone backup sqlite:/var/lib/app.db redis://localhost postgres://localhost/app
       keepstone backup main=postgres://localhost/app 'command:mysqldump --all-databases'
       keepstone backup --set nightly --tag pre-upgrade
       keepstone backup --stdin-from-command --stdin-filename db.sql -- mysqldump app
 
     Sources are a path, or files:/path, command:PROGRAM ARGUMENTS, sqlite:/path,
-    redis://host:port/number,
-    postgres://user@host/database, each of them with NAME= in front if its name matters. All of them
-    become one
-    snapshot, or none: a source that fails fails the run, unless --partial is given.
+    redis://host:port/number, postgres://user@host/database, each of them with NAME= in front if its
+    name matters. All of them become one snapshot, or none: a source that fails fails the run, unless
+    --partial is given.
     "###);
 }
 

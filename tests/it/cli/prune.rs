@@ -24,8 +24,7 @@ fn help_of_prune() {
       keepstone prune --fence-after 6h
 
     Nobody needs to stop: backups may run on any host meanwhile. What a run that is still going on could
-    need is
-    condemned now and removed by a later prune.
+    need is condemned now and removed by a later prune.
     "###);
 }
 

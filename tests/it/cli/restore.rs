@@ -24,7 +24,7 @@ fn help_of_restore() {
                          that
 
     Options:
-          --at <TIME>  The newest snapshot whose data is not younger than this time
+          --at <TIME>  The newest snapshot whose data is of this time or before it
       -n, --dry-run    Show what would change
           --force      Do not ask, and restore what was saved on another host
       -h, --help       Print help (see more with '--help')
@@ -78,20 +78,18 @@ fn help_of_restore() {
     Examples:
       keepstone restore latest --target /tmp/restored
       keepstone restore latest:/etc/app --target /
-      keepstone restore --at '2026-11-20 14:05' --source postgres-app --to
-      postgres-app=postgres://localhost/app_copy
+      keepstone restore --at '2026-11-20 14:05' --target /tmp/then
+      keepstone restore --at 3h --to app=postgres://localhost/app_copy
       keepstone restore --at 3h --in-place --dry-run
       keepstone restore --at 3h --in-place
       keepstone restore --at 3h --to db=sqlite:/var/lib/app.db --table notes
-      keepstone restore --at 3h --to cache=redis://localhost --key-pattern 'user:7:*' --prefix restored:
+      keepstone restore --at 3h --to cache=redis://localhost --key-pattern 'user:7:*'
       keepstone restore --list
       keepstone restore --rollback 3fc2a9
 
     A restore into a live system is staged beside it, validated, then switched; what it replaced is kept
-    until
-    --discard-old, and --rollback brings it back. --at takes the newest snapshot whose data is not
-    younger than that
-    time, says which, and asks.
+    until --discard-old, and --rollback brings it back. --at takes the newest snapshot whose data is of
+    that time or before it, says which, and asks.
     "###);
 }
 

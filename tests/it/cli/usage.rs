@@ -49,7 +49,6 @@ fn help_of_the_whole() {
     Examples:
       keepstone init -r /srv/backup
       keepstone backup -r /srv/backup /etc sqlite:/var/lib/app.db redis://localhost
-      postgres://localhost/app
       keepstone snapshots -r /srv/backup
       keepstone restore -r /srv/backup --at 3h --target /tmp/restored
     "###);
