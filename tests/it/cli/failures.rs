@@ -267,8 +267,17 @@ fn folders_that_cannot_be_used_are_named() {
 
 /// Runs a script with a small file system of its own at `small`, of so many bytes; it goes with the script.
 fn on_a_small_disk(world: &World, size: &str, script: &str) -> String {
+    run_on_a_small_disk(world, &world.command(&[]), size, script)
+}
+
+/// The same with the environment of this run of the program.
+pub(super) fn run_on_a_small_disk(
+    world: &World,
+    keepstone: &Command,
+    size: &str,
+    script: &str,
+) -> String {
     fs::create_dir_all(world.path("small")).unwrap();
-    let keepstone = world.command(&[]);
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-c"])

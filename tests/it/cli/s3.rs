@@ -4,6 +4,7 @@ use std::process::Command;
 
 use keepstone_testkit::servers::minio::Minio;
 
+use super::failures::run_on_a_small_disk;
 use super::world::{World, objects, of_type};
 
 /// A run on the repository of a MinIO.
@@ -138,4 +139,22 @@ fn a_store_that_cannot_be_used_is_named_without_its_secret() {
     let output = made.output().unwrap();
     let lines = objects(&String::from_utf8(output.stdout).unwrap());
     assert_eq!(of_type(&lines, "initialized")[0]["put_if_absent"], true);
+}
+
+#[test]
+fn a_cache_that_fills_is_in_nobodys_way() {
+    let minio = Minio::start();
+    let world = World::bare();
+    world.fill();
+    assert_eq!(
+        on(&minio, &world, &["init", "-q"]).status().unwrap().code(),
+        Some(0)
+    );
+    let big = "head -c 20000000 /dev/urandom";
+    let script = format!(
+        "export KEEPSTONE_CACHE_DIR=$PWD/small/cache\nk backup 'command:{big}' -q\nk backup data 'command:{big}' -q\n\
+         head -c 9000000 /dev/zero > small/rest 2>/dev/null\nk backup data -q\nk check --read-data\nk restore latest --target out -q\n"
+    );
+    let said = run_on_a_small_disk(&world, &on(&minio, &world, &[]), "4m", &script);
+    insta::assert_snapshot!(said, @"");
 }
