@@ -20,11 +20,7 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
         600,
         "the whole sequence of a run on one page",
     ),
-    (
-        "engine/src/repo/store.rs",
-        650,
-        "one lookup from a chunk to its bytes, each step named",
-    ),
+    (650, "one lookup from a chunk to its bytes, each step named"),
     (
         "tests/it/sqlite/capture.rs",
         600,

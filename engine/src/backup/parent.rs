@@ -10,6 +10,9 @@ use crate::repo::Store;
 /// Bytes before the walk that the window keeps.
 const BEHIND: u64 = PARENT_WINDOW_BYTES as u64 / 4;
 
+/// Bytes that are read ahead at most.
+const READ_AHEAD_MAX: u64 = PARENT_WINDOW_BYTES as u64 / 2;
+
 /// A stream as it was before.
 #[derive(Debug)]
 pub(super) struct ParentStream {
@@ -18,6 +21,8 @@ pub(super) struct ParentStream {
     places: HashMap<ChunkId, usize>,
     window: Vec<u8>,
     loaded: std::ops::Range<usize>,
+    /// Bytes that were read ahead last: twice as many the next time, for a walk that goes on.
+    read_ahead: u64,
 }
 
 impl ParentStream {
@@ -38,6 +43,7 @@ impl ParentStream {
             places,
             window: Vec::new(),
             loaded: 0..0,
+            read_ahead: 0,
         }
     }
 
@@ -91,18 +97,27 @@ impl ParentStream {
         if !overlaps {
             self.window.clear();
             self.loaded = least..least;
+            self.read_ahead = 0;
         }
         if end > self.loaded.end {
+            let end = self.further(end);
             self.make_room(from, self.start(end) - self.start(self.loaded.end));
-            for number in self.loaded.end..end {
-                if let Some((id, len)) = self.chunks.get(number) {
-                    store.read_chunk(*id, *len, &mut self.window)?;
-                }
-            }
+            let wanted = self.chunks.get(self.loaded.end..end).unwrap_or_default();
+            store.read_chunks(wanted, &mut self.window)?;
             self.loaded.end = end;
         }
         let whole = self.loaded.start == 0 && self.loaded.end == self.chunks.len();
         Ok(!whole && self.window.len() < PARENT_WINDOW_BYTES * 3 / 4)
+    }
+
+    /// Where to stop reading, if it has to be at this chunk at least. Neighbours stand on the same segments: reading many of them
+    /// together opens each of these less often.
+    fn further(&mut self, end: usize) -> usize {
+        let from = self.start(self.loaded.end);
+        let needed = self.start(end) - from;
+        let ahead = needed.max(self.read_ahead * 2).min(READ_AHEAD_MAX);
+        self.read_ahead = ahead.max(needed);
+        self.chunk_at(from + ahead).max(end)
     }
 
     /// The chunks from some way before a place to `ahead` bytes behind it.

@@ -8,14 +8,15 @@ use super::damage;
 use crate::backup::Cancel;
 use crate::error::Result;
 use crate::id::ChunkId;
+use crate::limits::READ_TOGETHER_BYTES;
 use crate::progress::{Event, Observer};
 use crate::repo::{Span, Store};
 use crate::segment::SegmentId;
 use crate::snapshot::select::Listed;
 use crate::tree::{Body, ChunkList, Node};
 
-/// Chunks that a thread takes at a time: few, so that all threads read in the same neighbourhood.
-const TAKE: usize = 32;
+/// Bytes of chunks that a thread takes at a time.
+const TAKE_BYTES: usize = READ_TOGETHER_BYTES / 2;
 
 /// A chunk, and where most of it lies: pack and offset.
 type Placed = ((u32, u64), ChunkId, u32);
@@ -34,9 +35,16 @@ pub(super) fn verify(
         bytes: chunks.iter().map(|(_, _, len)| u64::from(*len)).sum(),
         items: 0,
     });
+    let mut bytes = 0;
+    let shares: Vec<_> = chunks
+        .chunk_by(|_, (_, _, len)| {
+            bytes = (bytes + *len as usize) % TAKE_BYTES;
+            bytes >= *len as usize
+        })
+        .collect();
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = || {
-        let done = make(store, &chunks, &next, &stopped, observer, cancel);
+        let done = make(store, &shares, &next, &stopped, observer, cancel);
         stopped.fetch_or(done.is_err(), Ordering::Relaxed);
         done
     };
@@ -53,10 +61,10 @@ pub(super) fn verify(
     })
 }
 
-/// One thread's share, taken bit by bit.
+/// One thread's shares, taken one by one.
 fn make(
     store: &Store,
-    chunks: &[Placed],
+    shares: &[&[Placed]],
     next: &AtomicUsize,
     stopped: &AtomicBool,
     observer: &dyn Observer,
@@ -64,24 +72,44 @@ fn make(
 ) -> Result<Vec<(ChunkId, u32)>> {
     let (mut good, mut bytes) = (Vec::new(), Vec::new());
     while !stopped.load(Ordering::Relaxed) {
-        let start = next.fetch_add(TAKE, Ordering::Relaxed);
-        let Some(rest) = chunks.get(start..).filter(|rest| !rest.is_empty()) else {
+        let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) else {
             break;
         };
-        for (_, id, len) in rest.iter().take(TAKE) {
-            cancel.check()?;
-            bytes.clear();
-            match store.read_chunk(*id, *len, &mut bytes) {
-                Ok(()) => good.push((*id, *len)),
-                Err(error) => drop(damage(error)?),
+        cancel.check()?;
+        let wanted: Vec<_> = share.iter().map(|(_, id, len)| (*id, *len)).collect();
+        bytes.clear();
+        match store.read_chunks(&wanted, &mut bytes) {
+            Ok(()) => good.extend(wanted),
+            Err(error) => {
+                damage(error)?;
+                one_by_one(store, &wanted, &mut good, cancel)?;
             }
-            observer.event(Event::BytesRead {
-                source: None,
-                bytes: u64::from(*len),
-            });
         }
+        observer.event(Event::BytesRead {
+            source: None,
+            bytes: share.iter().map(|(_, _, len)| u64::from(*len)).sum(),
+        });
     }
     Ok(good)
+}
+
+/// Where one of a share is not as it should be, the others may be.
+fn one_by_one(
+    store: &Store,
+    wanted: &[(ChunkId, u32)],
+    good: &mut Vec<(ChunkId, u32)>,
+    cancel: &Cancel,
+) -> Result<()> {
+    let mut bytes = Vec::new();
+    for (id, len) in wanted {
+        cancel.check()?;
+        bytes.clear();
+        match store.read_chunk(*id, *len, &mut bytes) {
+            Ok(()) => good.push((*id, *len)),
+            Err(error) => drop(damage(error)?),
+        }
+    }
+    Ok(())
 }
 
 /// All chunks below snapshots, each once. What cannot be read is left out.

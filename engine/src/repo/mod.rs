@@ -7,6 +7,7 @@ mod lru;
 mod open;
 mod packs;
 pub mod pin;
+mod read;
 mod resolve;
 mod small;
 mod store;

@@ -1,23 +1,26 @@
-//! Chunks by name: through index, record blocks and segments to bytes, each step bounded and verified.
+//! Chunks by name: through the index to records, and which of them may be relied on. How they become bytes: `read.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::Repo;
 use super::lru::{Lru, lock};
-use super::packs::{packs_that_exist, read_footer, read_stored_box};
+use super::packs::{packs_that_exist, read_footer};
 use super::resolve::{Part, Resolver, Span};
-use crate::backend::{ObjectKey, ObjectKind, PackName};
+use crate::backend::{ObjectKey, ObjectKind, ObjectStat, PackName};
 use crate::codec::FormatError;
-use crate::crypto::{SessionKey, open_box};
+use crate::crypto::SessionKey;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, SessionId};
 use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder};
 use crate::limits;
 use crate::record::{Block, ChunkRecord, From, format as record_format};
 use crate::segment::SegmentId;
-use crate::tree::format::decode_node;
-use crate::tree::{Entry, Node};
+use crate::tree::Entry;
+
+/// How often in a row a miss asks whether anything has changed: what is lost is lost, and every chunk of a lost pack would ask.
+const FRUITLESS_RELOADS_MAX: u32 = 64;
 
 /// Which packs may be relied on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,21 +34,56 @@ pub enum Usable {
 /// Looks up and reads chunks of one repository.
 #[derive(Debug)]
 pub struct Store {
-    repo: Repo,
+    pub(super) repo: Repo,
+    /// Packs that are not relied on whenever the index is loaded.
+    condemned: BTreeSet<String>,
     state: RwLock<Arc<State>>,
-    segments: Lru<SegmentId, Vec<u8>>,
-    blocks: Lru<BlockRef, LoadedBlock>,
+    /// How often in a row the index was to be loaded again and nothing had changed.
+    fruitless: Mutex<u32>,
+    pub(super) segments: Lru<SegmentId, Vec<u8>>,
     pub(super) folders: Lru<ChunkId, Vec<Entry>>,
-    keys: Mutex<HashMap<SessionId, Arc<SessionKey>>>,
+    pub(super) keys: Mutex<HashMap<SessionId, Arc<SessionKey>>>,
     /// Segments of which no copy could be read: another record may make their chunks of something else.
-    lost: Mutex<HashSet<SegmentId>>,
+    pub(super) lost: Mutex<HashSet<SegmentId>>,
 }
 
+/// One loaded index, and what was found out under it. Blocks are numbered by it: those of another are none of its own.
 #[derive(Debug)]
 pub(super) struct State {
-    index: Index,
+    pub(super) index: Index,
+    /// Which load this is.
+    pub(super) generation: u64,
+    /// What was listed; none if packs were not.
+    listed: Option<u64>,
     usable: Vec<bool>,
     resolvable: Mutex<HashMap<ChunkRef, bool>>,
+    blocks: Lru<BlockRef, LoadedBlock>,
+}
+
+/// Index segments and packs at one moment, asked for in this order: what a new index segment names exists by then.
+struct Listing {
+    indexes: Vec<ObjectStat>,
+    packs: Option<BTreeMap<PackName, u64>>,
+}
+
+impl Listing {
+    fn of(repo: &Repo, with_packs: bool) -> Result<Self> {
+        let mut indexes = repo.list(ObjectKind::Index)?;
+        indexes.sort_by_key(|stat| stat.key);
+        let packs = with_packs.then(|| packs_that_exist(repo)).transpose()?;
+        Ok(Self { indexes, packs })
+    }
+
+    /// Two listings with one of these are the same.
+    fn fingerprint(&self) -> Option<u64> {
+        let packs = self.packs.as_ref()?;
+        let mut hasher = DefaultHasher::new();
+        for stat in &self.indexes {
+            stat.key.path().hash(&mut hasher);
+        }
+        packs.hash(&mut hasher);
+        Some(hasher.finish())
+    }
 }
 
 /// A decoded block, and where its bases were found.
@@ -66,12 +104,18 @@ impl LoadedBlock {
 impl Store {
     /// Loads the index. With `footers`, packs that no index segment names are read by their footers.
     pub fn load(repo: &Repo, usable: &Usable, footers: bool) -> Result<Self> {
-        let state = load_state(repo, usable, footers)?;
+        let listing = Listing::of(repo, footers || *usable != Usable::Indexed)?;
+        let state = load_state(repo, &listing, usable, footers, 0)?;
+        let condemned = match usable {
+            Usable::Indexed => BTreeSet::new(),
+            Usable::Except(condemned) => condemned.clone(),
+        };
         Ok(Self {
             repo: repo.clone(),
+            condemned,
             state: RwLock::new(Arc::new(state)),
+            fruitless: Mutex::default(),
             segments: Lru::new(limits::SEGMENT_CACHE_BYTES),
-            blocks: Lru::new(limits::BLOCK_CACHE_BYTES),
             folders: Lru::new(limits::FOLDER_CACHE_ENTRIES),
             keys: Mutex::default(),
             lost: Mutex::default(),
@@ -88,7 +132,7 @@ impl Store {
         run(&self.state().index)
     }
 
-    fn state(&self) -> Arc<State> {
+    pub(super) fn state(&self) -> Arc<State> {
         Arc::clone(
             &self
                 .state
@@ -97,17 +141,31 @@ impl Store {
         )
     }
 
-    /// Loads the index again, after a miss: chunks may have moved to other packs.
-    pub fn reload(&self) -> Result<()> {
-        let state = load_state(&self.repo, &Usable::Except(BTreeSet::new()), true)?;
+    /// After a miss: chunks may have moved to other packs since this load of the index. Answers whether there is a newer one
+    /// to look in. What was condemned when the store was made stays so: a writer must not rely on it.
+    pub(super) fn reload(&self, since: u64) -> Result<bool> {
+        let mut fruitless = lock(&self.fruitless);
+        let state = self.state();
+        if state.generation != since {
+            return Ok(true);
+        }
+        if *fruitless >= FRUITLESS_RELOADS_MAX {
+            return Ok(false);
+        }
+        let listing = Listing::of(&self.repo, true)?;
+        if state.listed == listing.fingerprint() {
+            *fruitless += 1;
+            return Ok(false);
+        }
+        let usable = Usable::Except(self.condemned.clone());
+        let next = load_state(&self.repo, &listing, &usable, true, since + 1)?;
         *self
             .state
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(state);
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
         lock(&self.lost).clear();
-        // Blocks are numbered by the loaded index.
-        self.blocks.clear();
-        Ok(())
+        *fruitless = 0;
+        Ok(true)
     }
 
     /// Whether a chunk can be made from usable packs: its record, its segments, and so on for its bases.
@@ -198,175 +256,13 @@ impl Store {
         Ok(())
     }
 
-    /// Appends the plaintext of a chunk, verified against its name.
-    pub fn read_chunk(&self, id: ChunkId, len: u32, out: &mut Vec<u8>) -> Result<()> {
-        self.read_verified(id, Some(len), out, crate::crypto::RootKey::chunk_id)
-    }
-
-    /// Reads and decodes a node, verified against its name.
-    pub fn read_node(&self, id: ChunkId) -> Result<Node> {
-        decode_node(&self.read_node_bytes(id)?).map_err(Error::corrupt(format!("node {id}")))
-    }
-
-    /// Reads the bytes of a node, verified against its name.
-    pub fn read_node_bytes(&self, id: ChunkId) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.read_verified(id, None, &mut bytes, crate::crypto::RootKey::node_id)?;
-        Ok(bytes)
-    }
-
-    fn read_verified(
-        &self,
-        id: ChunkId,
-        len: Option<u32>,
-        out: &mut Vec<u8>,
-        name: impl Fn(&crate::crypto::RootKey, &[u8]) -> ChunkId,
-    ) -> Result<()> {
-        let start = out.len();
-        let mut may_have_moved = true;
-        let mut lost = lock(&self.lost).len();
-        while let Err(error) = self.read_once(id, len, out) {
-            out.truncate(start);
-            let gone = matches!(error, Error::Missing { .. } | Error::MissingChunk { .. });
-            if gone && may_have_moved {
-                // The object may have moved since the index was loaded: look again in what the index says now.
-                may_have_moved = false;
-                self.reload()?;
-                lost = 0;
-                continue;
-            }
-            // What is lost is known now: another record may make the same chunk.
-            let before = std::mem::replace(&mut lost, lock(&self.lost).len());
-            if lost == before {
-                return Err(error);
-            }
-        }
-        let bytes = out.get(start..).unwrap_or_default();
-        if name(self.repo.root(), bytes) != id {
-            let problem = FormatError::new("chunk", "its bytes do not give its name");
-            return Err(Error::corrupt(format!("chunk {id}"))(problem));
-        }
-        Ok(())
-    }
-
-    fn read_once(&self, id: ChunkId, len: Option<u32>, out: &mut Vec<u8>) -> Result<()> {
-        let state = self.state();
-        let at = self.find(&state, id)?;
-        let known = self.block(&state, at.block)?.block.chunk_len(at.ordinal);
-        let known = known.ok_or(Error::MissingChunk { chunk: id })?;
-        if len.is_some_and(|len| len != known) {
-            let problem = format!("has {known} bytes, its list says another number");
-            return Err(Error::corrupt(format!("chunk {id}"))(FormatError::new(
-                "chunk", problem,
-            )));
-        }
-        let mut spans = Vec::new();
-        let part = Part {
-            id,
-            at,
-            offset: 0,
-            len: known,
-        };
-        Resolver::new(self, &state).resolve(part, &mut spans)?;
-        out.reserve(known as usize);
-        // Extents alternate between the few segments of a few hours.
-        let mut opened: Vec<(SegmentId, Arc<Vec<u8>>)> = Vec::new();
-        for span in spans {
-            let known = opened.iter().find(|(id, _)| *id == span.segment);
-            let bytes = if let Some((_, bytes)) = known {
-                Arc::clone(bytes)
-            } else {
-                let bytes = self.segment_in(&state, span.segment)?;
-                opened.truncate(limits::OPENED_SEGMENTS - 1);
-                opened.insert(0, (span.segment, Arc::clone(&bytes)));
-                bytes
-            };
-            let end = span.offset as usize + span.len as usize;
-            let part = bytes.get(span.offset as usize..end).ok_or_else(|| {
-                Error::corrupt(format!("chunk {id}"))(FormatError::new(
-                    "chunk",
-                    format!("an extent ends beyond segment {}", span.segment),
-                ))
-            })?;
-            out.extend_from_slice(part);
-        }
-        Ok(())
-    }
-
-    /// The plaintext of a segment.
-    pub fn segment(&self, id: SegmentId) -> Result<Arc<Vec<u8>>> {
-        self.segment_in(&self.state(), id)
-    }
-
-    fn segment_in(&self, state: &State, id: SegmentId) -> Result<Arc<Vec<u8>>> {
-        self.segments.get_or_load(
-            id,
-            || {
-                let mut last = Error::Missing {
-                    object: format!("segment {id}"),
-                };
-                let mut places: Vec<_> = state.index.segment(id).collect();
-                places.sort_by_key(|place| !state.is_usable(place.pack));
-                for place in places {
-                    match self.read_box(state, place) {
-                        Ok(bytes) => return Ok(bytes),
-                        Err(error) => last = error,
-                    }
-                }
-                if last.is_damage() {
-                    lock(&self.lost).insert(id);
-                    lock(&state.resolvable).clear();
-                    self.blocks.clear();
-                }
-                Err(last)
-            },
-            Vec::len,
-        )
-    }
-
-    /// Reads and opens one box.
-    pub fn read_box_at(&self, place: &BoxRef) -> Result<Vec<u8>> {
-        self.read_box(&self.state(), place)
-    }
-
-    fn read_box(&self, state: &State, place: &BoxRef) -> Result<Vec<u8>> {
-        let pack = state.index.pack(place.pack);
-        let pack = pack.ok_or_else(|| Error::Missing {
-            object: "a pack of the index".into(),
-        })?;
-        let key = ObjectKey::pack(pack.name);
-        let session = self.session_key(state, place.header.session)?;
-        let object = || format!("box {} of {key}", place.header.counter);
-        self.repo.past_copies(&key, || {
-            let stored = read_stored_box(&self.repo, pack.name, place)?;
-            open_box(&session, self.repo.id(), &place.header, stored)
-                .map_err(|error| Error::corrupt(object())(error))
-        })
-    }
-
-    fn session_key(&self, state: &State, session: SessionId) -> Result<Arc<SessionKey>> {
-        if let Some(key) = lock(&self.keys).get(&session) {
-            return Ok(Arc::clone(key));
-        }
-        let object = || format!("key of session {session}");
-        let wrapped = state
-            .index
-            .key(session)
-            .ok_or_else(|| Error::Missing { object: object() })?;
-        let key = SessionKey::unwrap(self.repo.root(), self.repo.id(), session, wrapped)
-            .map_err(|error| Error::corrupt(object())(error))?;
-        let key = Arc::new(key);
-        lock(&self.keys).insert(session, Arc::clone(&key));
-        Ok(key)
-    }
-
     /// A decoded block of records.
     pub fn block_at(&self, block: BlockRef) -> Result<Arc<LoadedBlock>> {
         self.block(&self.state(), block)
     }
 
     pub(super) fn block(&self, state: &State, number: BlockRef) -> Result<Arc<LoadedBlock>> {
-        self.blocks.get_or_load(
+        state.blocks.get_or_load(
             number,
             || {
                 let missing = || Error::Missing {
@@ -390,7 +286,7 @@ impl Store {
     }
 
     /// The record to use for a chunk: the only one, or the first that can be resolved from usable packs.
-    fn find(&self, state: &State, id: ChunkId) -> Result<ChunkRef> {
+    pub(super) fn find(&self, state: &State, id: ChunkId) -> Result<ChunkRef> {
         match state.index.chunk(id) {
             [] => Err(Error::MissingChunk { chunk: id }),
             [(_, only)] => Ok(*only),
@@ -498,16 +394,28 @@ impl Store {
 }
 
 impl State {
-    fn is_usable(&self, pack: u32) -> bool {
+    pub(super) fn is_usable(&self, pack: u32) -> bool {
         self.usable.get(pack as usize).copied().unwrap_or(false)
+    }
+
+    /// Forgets what was found out: something was lost since.
+    pub(super) fn forget_findings(&self) {
+        lock(&self.resolvable).clear();
+        self.blocks.clear();
     }
 }
 
-fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
+fn load_state(
+    repo: &Repo,
+    listing: &Listing,
+    usable: &Usable,
+    footers: bool,
+    generation: u64,
+) -> Result<State> {
     let mut builder = IndexBuilder::default();
-    for stat in repo.list(ObjectKind::Index)? {
+    for stat in &listing.indexes {
         let opened = repo.past_copies(&stat.key, || {
-            let bytes = repo.get_listed(&stat)?;
+            let bytes = repo.get_listed(stat)?;
             index::format::open(repo.root(), repo.id(), &bytes).map_err(Error::corrupt(stat.key))
         });
         match opened {
@@ -519,11 +427,8 @@ fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
             Err(error) => return Err(error),
         }
     }
-    let exists = match usable {
-        Usable::Indexed if !footers => None,
-        _ => Some(packs_that_exist(repo)?),
-    };
-    if let (true, Some(exists)) = (footers, &exists) {
+    let exists = listing.packs.as_ref();
+    if let (true, Some(exists)) = (footers, exists) {
         for (name, size_bytes) in exists {
             if builder.knows(name) {
                 continue;
@@ -542,12 +447,15 @@ fn load_state(repo: &Repo, usable: &Usable, footers: bool) -> Result<State> {
             // One of another length is cut short: what is behind the cut is not there.
             let whole =
                 |exists: &BTreeMap<PackName, u64>| exists.get(&pack.name) == Some(&pack.size_bytes);
-            exists.as_ref().is_some_and(whole) && !condemned.contains(&pack.name.to_string())
+            exists.is_some_and(whole) && !condemned.contains(&pack.name.to_string())
         }
     });
     Ok(State {
         usable: usable.collect(),
         index,
+        generation,
+        listed: listing.fingerprint(),
         resolvable: Mutex::default(),
+        blocks: Lru::new(limits::BLOCK_CACHE_BYTES),
     })
 }

@@ -7,6 +7,7 @@ use crossbeam_channel::bounded;
 use crate::backup::{Cancel, pass, unwrap_engine};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
+use crate::limits::READ_TOGETHER_BYTES;
 use crate::path::RepoPath;
 use crate::repo::Store;
 use crate::snapshot::{SnapshotSource, SourceDetails};
@@ -14,7 +15,7 @@ use crate::source::{CaptureReport, ItemInfo, Items, OpenFacts, SourceError, Sour
 use crate::tree::{Body, Content};
 
 /// Bytes of content that one thread reads at a time.
-const GROUP_BYTES: u64 = 2 * 1024 * 1024;
+const GROUP_BYTES: u64 = READ_TOGETHER_BYTES as u64;
 
 /// The items of one source of one snapshot.
 #[derive(Debug, Clone)]
@@ -111,14 +112,8 @@ impl CapturedItems {
         chunks: &[(ChunkId, u32)],
         take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        let mut buffer = Vec::new();
-        for (id, len) in chunks {
-            self.cancel.check().map_err(pass)?;
-            buffer.clear();
-            self.store
-                .read_chunk(*id, *len, &mut buffer)
-                .map_err(pass)?;
-            take(&buffer)?;
+        for group in groups(chunks) {
+            take(&self.read_group(group).map_err(pass)?)?;
         }
         Ok(())
     }
@@ -158,9 +153,7 @@ impl CapturedItems {
         self.cancel.check()?;
         let size: usize = group.iter().map(|(_, len)| *len as usize).sum();
         let mut bytes = Vec::with_capacity(size);
-        for (id, len) in group {
-            self.store.read_chunk(*id, *len, &mut bytes)?;
-        }
+        self.store.read_chunks(group, &mut bytes)?;
         Ok(bytes)
     }
 }

@@ -156,5 +156,21 @@ fn a_cache_that_fills_is_in_nobodys_way() {
          head -c 9000000 /dev/zero > small/rest 2>/dev/null\nk backup data -q\nk check --read-data\nk restore latest --target out -q\n"
     );
     let said = run_on_a_small_disk(&world, &on(&minio, &world, &[]), "4m", &script);
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @r###"
+    command-head: 20 MB in 1 stream, SIZE new, SIZE stored, first capture
+    snapshot ID1 saved, SIZE stored
+    exit 0
+    files: 1.7 kB in 3 files, SIZE new, SIZE stored, first capture
+    command-head: 20 MB in 1 stream, SIZE new, SIZE stored, delta: cold cache
+    snapshot ID2 saved, SIZE stored
+    exit 0
+    files: 1.7 kB in 3 files (0 new, 0 changed), SIZE new, SIZE stored, delta against TIME
+    snapshot ID3 saved, SIZE stored
+    exit 0
+    3 snapshots in PACKS: no problems
+    exit 0
+    files: SIZE restored to out
+    exit 0
+    -- stderr
+    "###);
 }
