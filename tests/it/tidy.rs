@@ -20,7 +20,6 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
         600,
         "the whole sequence of a run on one page",
     ),
-    (650, "one lookup from a chunk to its bytes, each step named"),
     (
         "tests/it/sqlite/capture.rs",
         600,
