@@ -10,6 +10,7 @@ use keepstone_engine::backend::foreign::{self, Occupant};
 use keepstone_engine::backend::{self, Backend, BackendErrorKind};
 use keepstone_engine::backup::WriterHistory;
 use keepstone_engine::crypto::{KdfParameters, Secret, SlotInfo};
+use keepstone_engine::id::WriterId;
 use keepstone_engine::repo::{self, InitOptions, Repo};
 use keepstone_engine::session::SessionRecord;
 use keepstone_engine::snapshot::select::{Filter, Listed, Wanted, select};
@@ -181,6 +182,11 @@ impl Context {
             .folder(&repo.id().to_string())
     }
 
+    /// The writer that this state folder stands for.
+    pub(crate) fn writer_id(&self) -> Result<WriterId, CliError> {
+        self.state()?.writer_id()
+    }
+
     /// Who writes: for the session record.
     pub(crate) fn session_record(&self, host: &str) -> Result<SessionRecord, CliError> {
         Ok(SessionRecord {
@@ -188,6 +194,7 @@ impl Context {
             boot: boot_id(),
             pid: std::process::id(),
             process_start: process_start(std::process::id()).unwrap_or(0),
+            pid_namespace: pid_namespace(),
             writer: self.state()?.writer_id()?,
             start_ns: self.clock.now_ns(),
             program: PROGRAM.into(),
@@ -303,6 +310,25 @@ pub(crate) fn process_start(pid: u32) -> Option<u64> {
         .nth(19)?
         .parse()
         .ok()
+}
+
+/// Whether the process that began then lives. One that hides from us does.
+pub(crate) fn process_alive(pid: u32, start: u64) -> bool {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, test_kill_process};
+
+    if let Some(found) = process_start(pid) {
+        return found == start;
+    }
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+/// Names the namespace in which this process has its number; empty where the system does not say.
+pub(crate) fn pid_namespace() -> String {
+    let name = std::fs::read_link("/proc/self/ns/pid");
+    name.map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// Threads for work that is worth all of them.

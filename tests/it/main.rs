@@ -19,4 +19,5 @@ mod reader;
 mod redis;
 mod spec;
 mod sqlite;
+mod store;
 mod tidy;

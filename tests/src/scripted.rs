@@ -105,14 +105,20 @@ pub fn open_repo(backend: Arc<dyn Backend>) -> Result<Repo> {
     open(backend, &secret())
 }
 
+fn writer_of(host: &str) -> WriterId {
+    let hash = blake3::hash(host.as_bytes());
+    WriterId::from_bytes(*hash.as_bytes().first_chunk().unwrap())
+}
+
 /// Who writes, for a host label.
 pub fn session_record(host: &str) -> SessionRecord {
     SessionRecord {
         host: host.into(),
-        boot: "boot".into(),
+        boot: format!("boot of {host}"),
         pid: 1,
         process_start: 1,
-        writer: WriterId::from_bytes([7; 16]),
+        pid_namespace: String::new(),
+        writer: writer_of(host),
         start_ns: 0,
         program: "test".into(),
     }
@@ -208,7 +214,9 @@ pub fn prune_at(repo: &Repo, now_ns: i64) -> Result<PruneReport> {
     let alive = |_: u32, _: u64| false;
     let fence = FenceView {
         host: "host",
-        boot: "boot",
+        writer: writer_of("host"),
+        boot: "boot of host",
+        pid_namespace: "",
         process_alive: &alive,
         now_ns,
         fence_after_ns: 24 * 3600 * 1_000_000_000,

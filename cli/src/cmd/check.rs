@@ -120,7 +120,12 @@ pub(crate) fn run(args: &CheckArgs, context: &Context) -> Result<ExitCode, CliEr
     let progress = context.ui.progress();
     let done = check(&repo, level, parallel(), &progress, &cancel());
     drop(progress);
-    tell(&done?, context)
+    let report = done?;
+    if report.is_clean() {
+        // What is whole may still lack the snapshots that this machine has seen.
+        context.snapshots(&repo)?;
+    }
+    tell(&report, context)
 }
 
 fn tell(report: &CheckReport, context: &Context) -> Result<ExitCode, CliError> {

@@ -14,7 +14,7 @@ use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::repository::{boot_id, process_start};
+use crate::repository::{boot_id, pid_namespace, process_alive};
 use crate::ui::format::{count, size};
 
 const EXAMPLES: &str = "\
@@ -66,6 +66,8 @@ struct Pruned<'a> {
 /// Frees space.
 pub(crate) fn run(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
+    // What this machine has seen and is not listed any more would be swept.
+    context.snapshots(&repo)?;
     carry_out(&repo, args.dry_run, &args.fencing, context)?;
     Ok(ExitCode::Done)
 }
@@ -77,14 +79,16 @@ pub(crate) fn carry_out(
     fencing: &FenceArgs,
     context: &Context,
 ) -> Result<(), CliError> {
-    let (host, boot) = (context.host(), boot_id());
-    let alive = |pid: u32, start: u64| process_start(pid) == Some(start);
+    let host = context.host();
+    let (boot, namespace) = (boot_id(), pid_namespace());
     let options = PruneOptions {
         dry_run,
         fence: FenceView {
             host: &host,
+            writer: context.writer_id()?,
             boot: &boot,
-            process_alive: &alive,
+            pid_namespace: &namespace,
+            process_alive: &process_alive,
             now_ns: context.clock.now_ns(),
             fence_after_ns: i64::try_from(fencing.fence_after.as_nanos()).unwrap_or(i64::MAX),
         },

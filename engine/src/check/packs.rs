@@ -42,6 +42,8 @@ pub(super) fn check_index(repo: &Repo, report: &mut CheckReport, cancel: &Cancel
         });
         match opened {
             Ok(packs) => indexed.extend(packs.into_iter().map(|pack| (pack.name, pack))),
+            // Merged away since it was listed.
+            Err(Error::Missing { .. }) => {}
             // Packs say the same of themselves.
             Err(error) => report.add(stat.key.to_string(), damage(error)?, Consequence::Healed),
         }
@@ -52,12 +54,18 @@ pub(super) fn check_index(repo: &Repo, report: &mut CheckReport, cancel: &Cancel
         damaged: BTreeMap::new(),
     };
     report.packs = packs.exists.len() as u64;
+    // Swept by a prune since they were listed.
+    let mut swept = Vec::new();
     for (name, size) in &packs.exists {
         cancel.check()?;
-        if let Some(damage) = check_footer(repo, *name, *size, packs.indexed.get(name))? {
-            packs.damaged.insert(*name, damage);
+        match check_footer(repo, *name, *size, packs.indexed.get(name)) {
+            Ok(None) => {}
+            Ok(Some(damage)) => drop(packs.damaged.insert(*name, damage)),
+            Err(Error::Missing { .. }) => swept.push(*name),
+            Err(error) => return Err(error),
         }
     }
+    packs.exists.retain(|name, _| !swept.contains(name));
     // What the index names and is gone: whether anybody needs it, the snapshots tell.
     Ok(packs)
 }
@@ -78,6 +86,7 @@ fn check_footer(
             what: "its footer says otherwise than its index".into(),
             hurts: true,
         }),
+        Err(error @ Error::Missing { .. }) => return Err(error),
         Err(error) => Some(Damage {
             what: damage(error)?,
             hurts: said.is_none(),
@@ -165,6 +174,8 @@ fn read_pack(
 ) -> Result<Option<Damage>> {
     match repo.get(&ObjectKey::pack(name)) {
         Ok(bytes) => Ok(check_pack(repo, how, name, &bytes, said)),
+        // Swept by a prune since it was listed. If something stands on it, the walk over the snapshots tells.
+        Err(Error::Missing { .. }) => Ok(None),
         Err(error) => Ok(Some(Damage {
             what: damage(error)?,
             hurts: true,

@@ -12,7 +12,7 @@ use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId, SessionId};
 use crate::record::{ChunkRecord, Extent};
-use crate::repo::{Repo, Store, read_stored_box};
+use crate::repo::{Repo, Store};
 use crate::segment::SegmentId;
 use crate::session::TombstoneRecord;
 
@@ -105,19 +105,8 @@ fn rewrite_segments(
 fn move_segments(ground: &Ground, plan: &Plan, cancel: &Cancel) -> Result<()> {
     for id in &plan.moved {
         cancel.check()?;
-        let found = ground.store.with_index(|index| {
-            let place = index.segment(*id).next().copied();
-            let pack = place
-                .and_then(|place| index.pack(place.pack))
-                .map(|pack| pack.name);
-            let key = index.key(id.session).copied();
-            place.zip(pack).zip(key)
-        });
-        let ((place, pack), wrapped) = found.ok_or_else(|| Error::Missing {
-            object: format!("segment {id}"),
-        })?;
-        let stored = read_stored_box(ground.store.repo(), pack, &place)?;
-        ground.writer.move_box(place.header, stored, &wrapped)?;
+        let (header, stored, wrapped) = ground.store.sealed_segment(*id)?;
+        ground.writer.move_box(header, stored, &wrapped)?;
     }
     Ok(())
 }

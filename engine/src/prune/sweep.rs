@@ -11,7 +11,7 @@ use crate::backup::{Builders, Cancel, load_for_writing};
 use crate::crypto::{SessionKey, random};
 use crate::error::{Error, Result};
 use crate::id::{ObjectId, SessionId};
-use crate::index;
+use crate::index::{self, IndexedPack};
 use crate::repo::{Repo, packs_that_exist};
 use crate::session::TombstoneRecord;
 use crate::session::fence::{FenceDecision, decide};
@@ -19,6 +19,8 @@ use crate::snapshot::format::End;
 
 /// Index segments above which they are merged.
 const INDEXES_MAX: usize = 8;
+/// Bytes of one merged index segment, about: what is larger is left as it is.
+const MERGED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Sessions that have ended, or are settled for ever.
 pub(super) fn ended(repo: &Repo) -> Result<BTreeSet<SessionId>> {
@@ -218,11 +220,11 @@ fn sweep(
         .map_err(Error::backend("delete", &key))
 }
 
-/// Makes one index segment of many: entries first, then which packs exist; the segments read go last.
+/// Makes few index segments of many small ones, and drops from others what is gone: entries first, then which packs exist; the
+/// segments read go last.
 pub(super) fn merge_indexes(repo: &Repo) -> Result<()> {
     let listed = repo.list(ObjectKind::Index)?;
-    let mut packs = BTreeMap::new();
-    let mut read = Vec::new();
+    let mut segments = Vec::new();
     for stat in &listed {
         let bytes = match repo.get_listed(stat) {
             Ok(bytes) => bytes,
@@ -231,20 +233,24 @@ pub(super) fn merge_indexes(repo: &Repo) -> Result<()> {
             Err(error) => return Err(error),
         };
         // A damaged segment is left for check to name.
-        if let Ok(entries) = index::format::open(repo.root(), repo.id(), &bytes) {
-            packs.extend(entries.into_iter().map(|pack| (pack.name, pack)));
-            read.push(stat.key);
+        if let Ok(packs) = index::format::open(repo.root(), repo.id(), &bytes) {
+            segments.push((stat.key, packs));
         }
     }
     let exists = packs_that_exist(repo)?;
-    let before = packs.len();
-    packs.retain(|name, _| exists.contains_key(name));
-    if read.len() <= INDEXES_MAX && packs.len() == before {
-        return Ok(());
+    let is_stale = |packs: &[IndexedPack]| packs.iter().any(|at| !exists.contains_key(&at.name));
+    let is_small = |packs: &[IndexedPack]| packs.iter().map(weight).sum::<usize>() < MERGED_BYTES;
+    let small = segments.iter().filter(|(_, packs)| is_small(packs)).count();
+    segments.retain(|(_, packs)| is_stale(packs) || (small > INDEXES_MAX && is_small(packs)));
+    let mut packs = BTreeMap::new();
+    let mut read = Vec::with_capacity(segments.len());
+    for (key, said) in segments {
+        read.push(key);
+        let live = said.into_iter().filter(|at| exists.contains_key(&at.name));
+        packs.extend(live.map(|pack| (pack.name, pack)));
     }
-    if !packs.is_empty() {
+    for packs in in_parts(packs.into_values()) {
         let session = SessionKey::generate(repo.root(), repo.id(), SessionId(random()));
-        let packs: Vec<_> = packs.into_values().collect();
         let bytes = index::format::seal(&session, repo.id(), 1, &packs);
         let key = ObjectKey::index(ObjectId(random()));
         repo.backend()
@@ -257,6 +263,30 @@ pub(super) fn merge_indexes(repo: &Repo) -> Result<()> {
             .map_err(Error::backend("delete", &key))?;
     }
     Ok(())
+}
+
+/// Bytes that an index segment says of a pack, about.
+fn weight(pack: &IndexedPack) -> usize {
+    let chunks: usize = pack.footer.chunks.iter().map(Vec::len).sum();
+    64 + pack.keys.keys.len() * 64 + pack.footer.boxes.len() * 32 + chunks * 32
+}
+
+/// Parts that are far below what a reader accepts of one index segment.
+fn in_parts(packs: impl Iterator<Item = IndexedPack>) -> Vec<Vec<IndexedPack>> {
+    let mut parts: Vec<Vec<IndexedPack>> = Vec::new();
+    let mut size = MERGED_BYTES;
+    for pack in packs {
+        let more = weight(&pack);
+        if size + more > MERGED_BYTES {
+            parts.push(Vec::new());
+            size = 0;
+        }
+        size += more;
+        if let Some(part) = parts.last_mut() {
+            part.push(pack);
+        }
+    }
+    parts
 }
 
 /// A session record is not needed once its end exists.

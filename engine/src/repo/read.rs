@@ -9,7 +9,7 @@ use super::resolve::{Part, Resolver, Span};
 use super::store::{State, Store};
 use crate::backend::ObjectKey;
 use crate::codec::FormatError;
-use crate::crypto::{RootKey, SessionKey, open_box};
+use crate::crypto::{BoxHeader, RootKey, SessionKey, open_box};
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, SessionId};
 use crate::index::BoxRef;
@@ -220,6 +220,39 @@ impl Store {
     /// Reads and opens one box.
     pub fn read_box_at(&self, place: &BoxRef) -> Result<Vec<u8>> {
         self.read_box(&self.state(), place)
+    }
+
+    /// A segment as it is stored, from the first place at which it opens, and the wrapped key of its session: what a prune moves
+    /// is not read again before its old place is gone.
+    pub(crate) fn sealed_segment(&self, id: SegmentId) -> Result<(BoxHeader, Vec<u8>, [u8; 48])> {
+        let state = self.state();
+        let missing = || Error::Missing {
+            object: format!("segment {id}"),
+        };
+        let wrapped = *state.index.key(id.session).ok_or_else(missing)?;
+        let session = self.session_key(&state, id.session)?;
+        let mut places: Vec<_> = state.index.segment(id).collect();
+        places.sort_by_key(|place| !state.is_usable(place.pack));
+        let mut last = missing();
+        for place in places {
+            let Some(pack) = state.index.pack(place.pack) else {
+                continue;
+            };
+            let key = ObjectKey::pack(pack.name);
+            let read = self.repo.past_copies(&key, || {
+                let stored = read_stored_box(&self.repo, pack.name, place)?;
+                let object = || format!("box {} of {key}", place.header.counter);
+                open_box(&session, self.repo.id(), &place.header, stored.clone())
+                    .map_err(|error| Error::corrupt(object())(error))?;
+                Ok(stored)
+            });
+            match read {
+                Ok(stored) => return Ok((place.header, stored, wrapped)),
+                Err(error) if error.is_damage() => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
     }
 
     pub(super) fn read_box(&self, state: &State, place: &BoxRef) -> Result<Vec<u8>> {

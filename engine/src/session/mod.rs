@@ -23,6 +23,9 @@ pub struct SessionRecord {
     /// Start time of the process in clock ticks since boot: a pid is used again, this pair is not.
     #[serde(default)]
     pub process_start: u64,
+    /// Namespace of the process number, where the system has such: a number means nothing in another.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pid_namespace: String,
     /// The writer.
     pub writer: WriterId,
     /// When it began: nanoseconds since 1970, UTC.
