@@ -88,9 +88,9 @@ fn a_prune_does_not_move_what_it_cannot_open() {
     let memory = Arc::new(MemoryBackend::new());
     let repo = new_repo(memory.clone()).unwrap();
     let mut dice = Dice(8);
-    // One pack holds much that will be dead and a little that will live.
-    let live = table(&mut dice, 500);
-    let dead = table(&mut dice, 20_000);
+    // One pack holds much that will be dead, and segments beside it that will live.
+    let live = table(&mut dice, 20_000);
+    let dead = table(&mut dice, 90_000);
     let both = Streams::from([
         ("a/live".to_owned(), live.clone()),
         ("b/dead".to_owned(), dead),
@@ -106,9 +106,13 @@ fn a_prune_does_not_move_what_it_cannot_open() {
     packs.retain(|stat| is_data(&stat.key));
     packs.sort_by_key(|stat| stat.size_bytes);
     let largest = packs.last().unwrap().key;
-    // The first box of it rots.
+    // Every box of it rots.
     let mut bytes = memory.get(&largest, ByteRange::All).unwrap();
-    bytes[200] ^= 1;
+    let end = bytes.len() - 4000;
+    bytes[200..end]
+        .iter_mut()
+        .step_by(5000)
+        .for_each(|byte| *byte ^= 1);
     memory.tamper(&largest, Some(bytes));
     let before = memory.list(ObjectKind::Pack).unwrap();
     let error = keepstone_testkit::scripted::prune_at(&repo, 0).unwrap_err();

@@ -127,7 +127,7 @@ impl CapturedItems {
         std::thread::scope(|scope| {
             let lanes: Vec<_> = (0..self.parallel)
                 .map(|lane| {
-                    let (sender, receiver) = bounded::<Result<Vec<u8>>>(1);
+                    let (sender, receiver) = bounded::<Result<Vec<u8>>>(0);
                     let mine = groups.iter().skip(lane).step_by(self.parallel);
                     scope.spawn(move || {
                         for group in mine {
