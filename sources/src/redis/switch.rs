@@ -5,12 +5,12 @@
 //! | none | old, unless discarded | refused | nothing to do before the switch, refused after it | nothing to do |
 //! | staging | old | refused | empties the spare databases | refused |
 //! | staged | old | switches | empties the spare databases | refused |
-//! | kept | new | finishes | switches back | empties the spare databases |
+//! | kept | new | finishes | switches back | empties the spare databases, or takes its notes out of them where nothing is said to be kept |
 //! | undone | old | refused | nothing to do | nothing to do |
 //!
 //! Whatever step a process is killed at, the server has done all of a transaction or nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 
@@ -96,12 +96,40 @@ pub(super) fn rollback(
     }
 }
 
-/// Removes what the switch had kept.
-pub(super) fn discard(client: &mut Client, state: &State) -> Result<(), SourceError> {
+/// What the switch has kept, for people: what was planned, and what came into an empty database before the switch.
+pub(super) fn kept(
+    client: &mut Client,
+    state: &State,
+    planned: &[String],
+) -> Result<Vec<String>, SourceError> {
+    let mut kept = planned.to_vec();
+    for place in state.places.iter().filter(|place| place.keep.is_none()) {
+        let whole = place.whole_kept();
+        if !kept.contains(&whole) && !holds_notes_only(client, place.staging)? {
+            kept.push(whole);
+        }
+    }
+    Ok(kept)
+}
+
+/// Removes what the switch had kept, and what the restore wrote for itself. Of databases that are said to keep
+/// nothing no other key is touched: a look and an emptying are two moments.
+pub(super) fn discard(
+    client: &mut Client,
+    state: &State,
+    kept: &[String],
+) -> Result<(), SourceError> {
     let act = "discard what the restore kept";
     let (found, mut transaction) =
         Transaction::watch(client, act, state.id, state.own_databases())?;
     match control(&found, state) {
+        Found::Ours(Stage::Kept) if kept.is_empty() => {
+            for (db, _) in found.iter().filter(|(_, found)| is_ours(**found)) {
+                transaction.select(*db)?;
+                push_delete_notes(&mut transaction)?;
+            }
+            all_done(transaction.commit()?, act)
+        }
         Found::Ours(Stage::Kept) => empty(transaction, state, &found, act, false),
         // Somebody may use the database again: only the mark is ours.
         Found::Ours(Stage::Undone) => {
@@ -125,6 +153,10 @@ fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
         .get(&state.control())
         .copied()
         .unwrap_or(Found::Nothing)
+}
+
+fn is_ours(found: Found) -> bool {
+    matches!(found, Found::Ours(_))
 }
 
 fn cannot_switch(found: Found) -> SourceError {
@@ -184,9 +216,7 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
             None => {
                 let (target, staging) = (place.target.to_string(), place.staging.to_string());
                 transaction.select(place.staging)?;
-                let mut delete = vec![b"DEL".as_slice()];
-                delete.extend(OWN_KEYS);
-                transaction.push(&delete)?;
+                push_delete_notes(&mut transaction)?;
                 transaction.push(&["SWAPDB", &target, &staging])?;
                 transaction.select(place.staging)?;
             }
@@ -202,6 +232,13 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
     }
     push_undone(&mut transaction, state)?;
     all_done(transaction.commit()?, act)
+}
+
+/// Deletes what a restore has written for itself into the current database.
+fn push_delete_notes(transaction: &mut Transaction<'_>) -> Result<(), SourceError> {
+    let mut delete = vec![b"DEL".as_slice()];
+    delete.extend(OWN_KEYS);
+    transaction.push(&delete)
 }
 
 /// Restored keys go away, and the kept ones come back. A kept key has a free place then, whatever came meanwhile.
@@ -233,13 +270,7 @@ fn empty(
     act: &str,
     note_undone: bool,
 ) -> Result<(), SourceError> {
-    let ours = |found: &Found| matches!(found, Found::Ours(_));
-    let databases: BTreeSet<u32> = found
-        .iter()
-        .filter(|(_, found)| ours(found))
-        .map(|(db, _)| *db)
-        .collect();
-    for db in &databases {
+    for (db, _) in found.iter().filter(|(_, found)| is_ours(**found)) {
         transaction.select(*db)?;
         transaction.push(&["FLUSHDB", "ASYNC"])?;
     }
@@ -285,13 +316,7 @@ fn settle_functions(client: &mut Client, state: &State) -> Result<(), SourceErro
 /// A key that somebody else put into a keep would be in the way of the one that is to be kept.
 fn check_kept(client: &mut Client, state: &State) -> Result<(), SourceError> {
     for keep in state.places.iter().filter_map(|place| place.keep) {
-        client.select(keep)?;
-        let act = "count keys";
-        let size = integer_of(&client.call(act, &["DBSIZE"])?);
-        let mut exists = vec![b"EXISTS".as_slice()];
-        exists.extend(OWN_KEYS);
-        let own = integer_of(&client.call(act, &exists)?);
-        if size != own {
+        if !holds_notes_only(client, keep)? {
             return Err(SourceError::new(
                 SourceErrorKind::Occupied,
                 format!("cannot switch to the restored data: somebody wrote into database {keep}"),
@@ -299,6 +324,16 @@ fn check_kept(client: &mut Client, state: &State) -> Result<(), SourceError> {
         }
     }
     Ok(())
+}
+
+/// Whether a database holds nothing but what a restore has written for itself.
+fn holds_notes_only(client: &mut Client, db: u32) -> Result<bool, SourceError> {
+    let act = "count keys";
+    client.select(db)?;
+    let size = integer_of(&client.call(act, &["DBSIZE"])?);
+    let mut exists = vec![b"EXISTS".as_slice()];
+    exists.extend(OWN_KEYS);
+    Ok(size == integer_of(&client.call(act, &exists)?))
 }
 
 /// After single keys were moved nothing is left where they were staged.
