@@ -8,15 +8,18 @@
 //! | kept | new | finishes | switches back | empties the spare databases, or takes its notes out of them where nothing is said to be kept |
 //! | undone | old | refused | nothing to do | nothing to do |
 //!
-//! Whatever step a process is killed at, the server has done all of a transaction or nothing.
+//! Whatever step a process is killed at, the server has done all of a transaction or nothing. Where single keys are moved,
+//! the mark also stays in the database they were staged in, until it is known that all of them were: a key that is
+//! still there was not restored, and what is live under its name was not kept.
 
 use std::collections::BTreeMap;
 
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 
-use super::client::{Client, Value, elements_of, integer_of, unexpected};
+use super::client::{Answer, Client, Value, elements_of, integer_of, unexpected};
 use super::marker::{MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
-use super::plan::{Place, State, Way};
+use super::plan::{Place, State};
+use super::resp::Batch;
 use super::stage::all_done;
 use super::transaction::{Found, Transaction};
 
@@ -34,6 +37,8 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
         Found::Ours(Stage::Staged) => {}
         Found::Ours(Stage::Kept) => {
             transaction.leave()?;
+            let moved = settle_moves(client, state);
+            or_undo(client, state, moved)?;
             return settle_functions(client, state);
         }
         other => {
@@ -42,13 +47,20 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
         }
     }
     let functions = functions(transaction.client(), state, NEW_FUNCTIONS_KEY)?;
-    check_kept(transaction.client(), state)?;
+    let notes = check_kept(transaction.client(), state)?;
     // All questions come before the first command: behind it nothing is answered.
     let names = Names::of_all(transaction.client(), state)?;
+    for keep in state.places.iter().filter_map(|place| place.keep) {
+        transaction.select(keep)?;
+        transaction.push(&["DBSIZE"])?;
+    }
     for (place, names) in state.places.iter().zip(&names) {
         match place.keep {
             None => push_swap(&mut transaction, *place)?,
-            Some(keep) => push_moves(&mut transaction, *place, keep, names)?,
+            Some(keep) => {
+                push_moves(&mut transaction, *place, keep, names)?;
+                transaction.mark(Stage::Kept, state.id, place.target)?;
+            }
         }
         transaction.select(place.bookkeeping())?;
         transaction.mark(Stage::Kept, state.id, place.target)?;
@@ -56,12 +68,23 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
     if let Some(payload) = &functions {
         transaction.push(&[b"FUNCTION".as_slice(), b"RESTORE", payload, b"FLUSH"])?;
     }
-    let outcome = all_done(transaction.commit()?, act).and_then(|()| check_moved(client, state));
-    if let Err(error) = outcome {
+    let answers = transaction.commit()?;
+    let outcome = check_keeps_moved(client, state, &notes, &names, &answers)
+        .and_then(|()| all_done(answers, act))
+        .and_then(|()| settle_moves(client, state));
+    or_undo(client, state, outcome)
+}
+
+/// A switch that did not go as it should is undone at once.
+fn or_undo(
+    client: &mut Client,
+    state: &State,
+    outcome: Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    if outcome.is_err() {
         undo(client, state)?;
-        return Err(error);
     }
-    Ok(())
+    outcome
 }
 
 /// Brings back what was there before the restore, and empties what it worked in.
@@ -197,8 +220,7 @@ fn push_moves(
     transaction.select(place.target)?;
     names.each(&mut |name| transaction.push(&[b"MOVE", name, keep.as_bytes()]))?;
     transaction.select(place.staging)?;
-    names.each(&mut |name| transaction.push(&[b"MOVE", name, target.as_bytes()]))?;
-    transaction.push(&["DEL".as_bytes(), MARKER_KEY])
+    names.each(&mut |name| transaction.push(&[b"MOVE", name, target.as_bytes()]))
 }
 
 /// Switches back in one transaction and empties what is no longer needed.
@@ -210,7 +232,15 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
         return transaction.leave();
     }
     let functions = functions(transaction.client(), state, OLD_FUNCTIONS_KEY)?;
-    let names = Names::of_all(transaction.client(), state)?;
+    let is_unsettled = |place: &Place| {
+        place.keep.is_some() && found.get(&place.staging).copied().is_some_and(is_ours)
+    };
+    let mut names = Names::of_all(transaction.client(), state)?;
+    for (place, names) in state.places.iter().zip(&mut names) {
+        if is_unsettled(place) {
+            names.drop_those_in(transaction.client(), place.staging)?;
+        }
+    }
     for (place, names) in state.places.iter().zip(&names) {
         match place.keep {
             None => {
@@ -222,6 +252,10 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
             }
             Some(keep) => {
                 push_moves_back(&mut transaction, *place, keep, names)?;
+                if is_unsettled(place) {
+                    transaction.select(place.staging)?;
+                    transaction.push(&["FLUSHDB", "ASYNC"])?;
+                }
                 transaction.select(keep)?;
             }
         }
@@ -313,45 +347,110 @@ fn settle_functions(client: &mut Client, state: &State) -> Result<(), SourceErro
     }
 }
 
-/// A key that somebody else put into a keep would be in the way of the one that is to be kept.
-fn check_kept(client: &mut Client, state: &State) -> Result<(), SourceError> {
-    for keep in state.places.iter().filter_map(|place| place.keep) {
-        if !holds_notes_only(client, keep)? {
-            return Err(SourceError::new(
-                SourceErrorKind::Occupied,
-                format!("cannot switch to the restored data: somebody wrote into database {keep}"),
-            ));
+/// A key that somebody else put into a keep would be in the way of the one that is to be kept. Answers how many keys
+/// each keep holds.
+fn check_kept(client: &mut Client, state: &State) -> Result<Vec<Option<i64>>, SourceError> {
+    let keeps = state.places.iter().filter_map(|place| place.keep);
+    let check = |keep| {
+        let (size, notes) = count_keys(client, keep)?;
+        if size == notes {
+            Ok(size)
+        } else {
+            Err(written_into(keep))
         }
-    }
-    Ok(())
+    };
+    keeps.map(check).collect()
+}
+
+fn written_into(keep: u32) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Occupied,
+        format!("cannot switch to the restored data: somebody wrote into database {keep}"),
+    )
 }
 
 /// Whether a database holds nothing but what a restore has written for itself.
 fn holds_notes_only(client: &mut Client, db: u32) -> Result<bool, SourceError> {
+    let (size, notes) = count_keys(client, db)?;
+    Ok(size == notes)
+}
+
+/// How many keys a database holds, and how many of them a restore has written for itself.
+fn count_keys(client: &mut Client, db: u32) -> Result<(Option<i64>, Option<i64>), SourceError> {
     let act = "count keys";
     client.select(db)?;
     let size = integer_of(&client.call(act, &["DBSIZE"])?);
     let mut exists = vec![b"EXISTS".as_slice()];
     exists.extend(OWN_KEYS);
-    Ok(size == integer_of(&client.call(act, &exists)?))
+    Ok((size, integer_of(&client.call(act, &exists)?)))
 }
 
-/// After single keys were moved nothing is left where they were staged.
-fn check_moved(client: &mut Client, state: &State) -> Result<(), SourceError> {
-    for place in state.places.iter().filter(|_| state.way == Way::Keys) {
-        client.select(place.staging)?;
-        let left = integer_of(&client.call("count keys", &["DBSIZE"])?);
-        if left != Some(0) {
+/// The keeps were in the moment of the switch what they were when we looked. If not, what is there under a name that was
+/// not moved is somebody else's: it goes, so that nothing takes it for what was live.
+fn check_keeps_moved(
+    client: &mut Client,
+    state: &State,
+    notes: &[Option<i64>],
+    names: &[Names],
+    answers: &[Answer],
+) -> Result<(), SourceError> {
+    let number = |answer: Option<&Answer>| answer?.as_ref().ok().and_then(integer_of);
+    let keeps: Vec<u32> = state.places.iter().filter_map(|place| place.keep).collect();
+    let mut answers = answers.iter();
+    let mut written = None;
+    for (keep, notes) in keeps.iter().zip(notes) {
+        // The answer before is that of SELECT.
+        if number(answers.nth(1)) != *notes {
+            written = Some(*keep);
+        }
+    }
+    let Some(written) = written else {
+        return Ok(());
+    };
+    for (keep, names) in keeps.iter().zip(names) {
+        let mut batch = Batch::default();
+        batch.push(&["SELECT", &keep.to_string()]);
+        answers.next();
+        names.each(&mut |name| {
+            if number(answers.next()) == Some(0) {
+                batch.push(&[b"UNLINK".as_slice(), name]);
+            }
+            Ok(())
+        })?;
+        client.pipeline("free the names of the kept keys", &batch)?;
+        // SELECT, the moves of what was staged, its mark, SELECT, the mark of what is kept.
+        answers.nth(names.count() + 3);
+    }
+    Err(written_into(written))
+}
+
+/// After single keys were moved nothing is left where they were staged: that database is free again.
+fn settle_moves(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    let act = "leave the spare database";
+    let staging = |place: &Place| place.keep.map(|_| place.staging);
+    let databases = state.places.iter().filter_map(staging);
+    let (found, mut transaction) = Transaction::watch(client, act, state.id, databases)?;
+    let ours: Vec<u32> = found
+        .iter()
+        .filter(|(_, found)| is_ours(**found))
+        .map(|(db, _)| *db)
+        .collect();
+    for db in &ours {
+        if !holds_notes_only(transaction.client(), *db)? {
+            transaction.leave()?;
             return Err(SourceError::new(
                 SourceErrorKind::Other,
                 format!(
-                    "cannot switch to the restored data: database {} still holds staged keys",
-                    place.staging
+                    "cannot switch to the restored data: database {db} still holds staged keys"
                 ),
             ));
         }
     }
-    Ok(())
+    for db in &ours {
+        transaction.select(*db)?;
+        transaction.push(&["DEL".as_bytes(), MARKER_KEY])?;
+    }
+    all_done(transaction.commit()?, act)
 }
 
 /// The names of the keys that a restore moves.
@@ -385,6 +484,27 @@ impl Names {
             pages.push(page);
             start += NAMES_MAX;
         }
+    }
+
+    /// Forgets those that a database still holds.
+    fn drop_those_in(&mut self, client: &mut Client, db: u32) -> Result<(), SourceError> {
+        let act = "look for keys that were not moved";
+        client.select(db)?;
+        for page in &mut self.pages {
+            let mut batch = Batch::default();
+            for name in page.iter() {
+                if let Value::BulkString(name) = name {
+                    batch.push(&[b"EXISTS".as_slice(), name]);
+                }
+            }
+            let mut answers = client.pipeline(act, &batch)?.into_iter();
+            page.retain(|_| matches!(answers.next(), Some(Ok(Value::Int(0)))));
+        }
+        Ok(())
+    }
+
+    fn count(&self) -> usize {
+        self.pages.iter().map(Vec::len).sum()
     }
 
     fn each(
