@@ -79,6 +79,7 @@ mod export;
 pub mod format;
 pub mod glob;
 mod marker;
+mod names;
 mod plan;
 pub mod rdb;
 mod rebuild;

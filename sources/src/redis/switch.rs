@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 
-use super::client::{Answer, Client, Value, elements_of, integer_of, unexpected};
-use super::marker::{MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
+use super::client::{Answer, Client, Value, integer_of, unexpected};
+use super::marker::{MARKER_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
+use super::names::Names;
 use super::plan::{Place, State};
 use super::resp::Batch;
 use super::stage::all_done;
@@ -25,8 +26,6 @@ use super::transaction::{Found, Transaction};
 
 /// How long the mark of an undone restore stays, so that undoing it a second time is known to be done.
 const UNDONE_MS: &str = "604800000";
-/// Names that are read at a time.
-const NAMES_MAX: u64 = 10_000;
 
 /// Puts the staged data in the place of the live data; nothing to do where that was done.
 pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceError> {
@@ -451,71 +450,4 @@ fn settle_moves(client: &mut Client, state: &State) -> Result<(), SourceError> {
         transaction.push(&["DEL".as_bytes(), MARKER_KEY])?;
     }
     all_done(transaction.commit()?, act)
-}
-
-/// The names of the keys that a restore moves.
-struct Names {
-    pages: Vec<Vec<Value>>,
-}
-
-impl Names {
-    /// The names for each place; none where whole databases are swapped.
-    fn of_all(client: &mut Client, state: &State) -> Result<Vec<Self>, SourceError> {
-        let of_place = |place: &Place| match place.keep {
-            Some(keep) => Self::of(client, keep),
-            None => Ok(Self { pages: Vec::new() }),
-        };
-        state.places.iter().map(of_place).collect()
-    }
-
-    fn of(client: &mut Client, keep: u32) -> Result<Self, SourceError> {
-        let act = "read the names of the restored keys";
-        client.select(keep)?;
-        let mut pages = Vec::new();
-        let mut start = 0_u64;
-        loop {
-            let (from, to) = (start.to_string(), (start + NAMES_MAX - 1).to_string());
-            let command: [&[u8]; 4] = [b"LRANGE", NAMES_KEY, from.as_bytes(), to.as_bytes()];
-            let page = elements_of(client.call(act, &command)?)
-                .ok_or_else(|| unexpected(act, client.place()))?;
-            if page.is_empty() {
-                return Ok(Self { pages });
-            }
-            pages.push(page);
-            start += NAMES_MAX;
-        }
-    }
-
-    /// Forgets those that a database still holds.
-    fn drop_those_in(&mut self, client: &mut Client, db: u32) -> Result<(), SourceError> {
-        let act = "look for keys that were not moved";
-        client.select(db)?;
-        for page in &mut self.pages {
-            let mut batch = Batch::default();
-            for name in page.iter() {
-                if let Value::BulkString(name) = name {
-                    batch.push(&[b"EXISTS".as_slice(), name]);
-                }
-            }
-            let mut answers = client.pipeline(act, &batch)?.into_iter();
-            page.retain(|_| matches!(answers.next(), Some(Ok(Value::Int(0)))));
-        }
-        Ok(())
-    }
-
-    fn count(&self) -> usize {
-        self.pages.iter().map(Vec::len).sum()
-    }
-
-    fn each(
-        &self,
-        visit: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        for name in self.pages.iter().flatten() {
-            if let Value::BulkString(name) = name {
-                visit(name)?;
-            }
-        }
-        Ok(())
-    }
 }
