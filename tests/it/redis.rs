@@ -4,6 +4,7 @@ mod capture;
 mod crash;
 mod data;
 mod export;
+mod meanwhile;
 mod preflight;
 mod reach;
 mod restore;

@@ -5,6 +5,7 @@
 mod capture;
 mod processes;
 mod restore;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;

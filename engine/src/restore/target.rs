@@ -93,6 +93,9 @@ fn switch(target: &dyn Target, entry: &mut JournalEntry, journal: &Journal) -> R
         let error = source_failed(&entry.source, error);
         return Err(undo_after(error, target, entry, journal));
     }
+    // Live data may have come since the plan. If that cannot be told now, whoever takes the restore up asks again.
+    let kept = target.kept(&entry.plan);
+    entry.plan.keeps = kept.map_err(|error| source_failed(&entry.source, error))?;
     entry.phase = Phase::Switched;
     journal.write(entry)?;
     if entry.plan.keeps.is_empty() {
@@ -127,10 +130,13 @@ pub fn recover(
     way: Recovery,
 ) -> Result<RestoreReport> {
     let mut entry = entry.clone();
-    if way == Recovery::Finish && entry.phase >= Phase::Staged {
-        switch(target, &mut entry, journal)?;
-    } else {
-        undo(target, &entry, journal)?;
+    match (way, entry.phase) {
+        // Nothing was kept, and only the marks of the restore may be left.
+        (Recovery::Finish, Phase::Switched) => discard(target, &entry, journal)?,
+        (Recovery::Finish, Phase::Staged | Phase::Switching) => {
+            switch(target, &mut entry, journal)?;
+        }
+        (Recovery::Finish, Phase::Staging) | (Recovery::Undo, _) => undo(target, &entry, journal)?,
     }
     Ok(RestoreReport {
         entry,

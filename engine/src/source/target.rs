@@ -75,10 +75,16 @@ pub trait Target: Send + Sync {
     /// killed half-way.
     fn switch(&self, plan: &RestorePlan) -> Result<(), SourceError>;
 
+    /// What a finished switch has kept, for people: the plan saw an earlier moment. Empty: there is nothing to go back
+    /// to. Asked only after a switch.
+    fn kept(&self, plan: &RestorePlan) -> Result<Vec<String>, SourceError> {
+        Ok(plan.keeps.clone())
+    }
+
     /// Brings back what was there before, from any phase, and removes what was staged.
     fn rollback(&self, plan: &RestorePlan, phase: Phase) -> Result<(), SourceError>;
 
-    /// Removes what the switch had kept. After it there is no way back.
+    /// Removes what the switch had kept, and nothing that the plan's `keeps` do not name. After it there is no way back.
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError>;
 }
 

@@ -28,6 +28,9 @@ pub(super) const EXPIRING_HASHES: &str = "expiring_hashes";
 /// Attribute of a capture: the server's clock when it was opened, in milliseconds since 1970.
 pub(super) const OPENED_MS: &str = "opened_ms";
 
+/// Attribute of a capture: the pattern of the only keys that were wanted; none if all were.
+pub(super) const KEY_PATTERN: &str = "key_pattern";
+
 /// How often a wait looks whether the user asked to stop.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -145,6 +148,9 @@ impl Opened for OpenedRedis {
         };
         attributes.insert("method".to_owned(), method.into());
         attributes.insert(OPENED_MS.to_owned(), self.opened_ms.into());
+        if let Some(pattern) = &self.settings.key_pattern {
+            attributes.insert(KEY_PATTERN.to_owned(), pattern.as_str().into());
+        }
         OpenFacts {
             version: self.facts.as_ref().and_then(ServerFacts::version_text),
             attributes,

@@ -44,9 +44,11 @@
 //!
 //! - **Whole databases** are staged into empty databases (the highest, or those that are named), read back and
 //!   compared by count and digest, and then change places with the live ones in one transaction of `SWAPDB`. What was
-//!   live is kept in the spare database until it is discarded, and rollback swaps back. Databases that the capture
-//!   does not hold stay as they are.
-//! - **Single keys**, chosen by a pattern or put under another prefix, are staged and compared likewise; one
+//!   live is kept in the spare database until it is discarded, and rollback swaps back. Where there was nothing to keep,
+//!   not even written while the restore worked, it leaves no mark. Databases that the capture does not hold stay as
+//!   they are.
+//! - **Single keys**, chosen by a pattern, put under another prefix, or all that a pattern let into the capture where the
+//!   database holds others, are staged and compared likewise; one
 //!   transaction then moves live keys of the same names into a second spare database and the staged ones into their
 //!   place. Keys that match and are not in the capture stay. Rollback removes what was restored and moves the old keys
 //!   back. At most 500 000 keys: the server stands still for about a microsecond each.
@@ -77,6 +79,7 @@ mod export;
 pub mod format;
 pub mod glob;
 mod marker;
+mod names;
 mod plan;
 pub mod rdb;
 mod rebuild;

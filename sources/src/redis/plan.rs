@@ -150,6 +150,14 @@ impl Place {
     pub(super) fn bookkeeping(&self) -> u32 {
         self.keep.unwrap_or(self.staging)
     }
+
+    /// What a swap keeps, for people.
+    pub(super) fn whole_kept(&self) -> String {
+        let Self {
+            target, staging, ..
+        } = self;
+        format!("database {target} as it was, in database {staging}")
+    }
 }
 
 impl Selection {
@@ -201,13 +209,23 @@ pub(super) struct Room {
     pub(super) occupied: BTreeSet<u32>,
 }
 
-/// Decides which database goes where and which spare ones are used.
+/// What was captured of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Every key of the databases.
+    Whole,
+    /// Only keys that match a pattern: of the others it says nothing.
+    Part,
+}
+
+/// Decides which database goes where, how, and which spare ones are used.
 pub(super) fn choose_places(
     captured: &BTreeSet<u32>,
+    extent: Extent,
     options: &RedisRestoreOptions,
     settings: &RedisSettings,
     room: &Room,
-) -> Result<Vec<Place>, SourceError> {
+) -> Result<(Way, Vec<Place>), SourceError> {
     let pairs = choose_pairs(captured, options, settings)?;
     let targets: BTreeSet<u32> = pairs.values().copied().collect();
     if targets.len() < pairs.len() {
@@ -220,7 +238,12 @@ pub(super) fn choose_places(
         let text = format!("the server has no database {target}: it has {}", room.count);
         return Err(refuse(SourceErrorKind::Preflight, text));
     }
-    let way = way_of(options);
+    let is_free = targets.is_disjoint(&room.occupied);
+    let way = match extent {
+        _ if !options.key_patterns.is_empty() || options.prefix.is_some() => Way::Keys,
+        Extent::Part if !is_free => Way::Keys,
+        Extent::Part | Extent::Whole => Way::Swap,
+    };
     let each = match way {
         Way::Swap => 1,
         Way::Keys => 2,
@@ -240,16 +263,9 @@ pub(super) fn choose_places(
         })
     };
     let places: Option<Vec<_>> = pairs.into_iter().map(place).collect();
-    places.ok_or_else(|| refuse(SourceErrorKind::Occupied, "no empty database is left"))
-}
-
-/// How the switch is done.
-pub(super) fn way_of(options: &RedisRestoreOptions) -> Way {
-    if options.key_patterns.is_empty() && options.prefix.is_none() {
-        Way::Swap
-    } else {
-        Way::Keys
-    }
+    let places =
+        places.ok_or_else(|| refuse(SourceErrorKind::Occupied, "no empty database is left"))?;
+    Ok((way, places))
 }
 
 fn choose_pairs(
@@ -395,6 +411,16 @@ mod tests {
         db: Option<u32>,
         occupied: &[u32],
     ) -> Result<Vec<Numbers>, SourceErrorKind> {
+        places_of(Extent::Whole, captured, options, db, occupied)
+    }
+
+    fn places_of(
+        extent: Extent,
+        captured: &[u32],
+        options: &RedisRestoreOptions,
+        db: Option<u32>,
+        occupied: &[u32],
+    ) -> Result<Vec<Numbers>, SourceErrorKind> {
         let mut settings = RedisSettings::new("h", 1);
         settings.db = db;
         let room = Room {
@@ -402,8 +428,8 @@ mod tests {
             occupied: occupied.iter().copied().collect(),
         };
         let captured = captured.iter().copied().collect();
-        choose_places(&captured, options, &settings, &room)
-            .map(|places| {
+        choose_places(&captured, extent, options, &settings, &room)
+            .map(|(_, places)| {
                 let tuple = |p: Place| (p.source, p.target, p.staging, p.keep);
                 places.into_iter().map(tuple).collect()
             })
@@ -450,6 +476,16 @@ mod tests {
             places(&[0], &keys, None, &[0]),
             Ok(vec![(0, 0, 15, Some(14))])
         );
+    }
+
+    #[test]
+    fn a_part_of_the_keys_never_takes_the_place_of_a_database_with_others() {
+        let plain = RedisRestoreOptions::default();
+        let places = |occupied| places_of(Extent::Part, &[0, 3], &plain, None, occupied);
+        let keys = vec![(0, 0, 15, Some(14)), (3, 3, 13, Some(12))];
+        assert_eq!(places(&[3]), Ok(keys));
+        let swaps = vec![(0, 0, 15, None), (3, 3, 14, None)];
+        assert_eq!(places(&[]), Ok(swaps));
     }
 
     #[test]

@@ -6,13 +6,13 @@ use keepstone_engine::source::{
     Items, Phase, RestorePlan, SourceError, SourceErrorKind, StreamFacts, Target, Validation,
 };
 
-use super::capture::{ELEMENTS, EXPIRING_HASHES, OPENED_MS, path};
+use super::capture::{ELEMENTS, EXPIRING_HASHES, KEY_PATTERN, OPENED_MS, path};
 use super::client::{Client, text_of};
 use super::format::encode_record;
 use super::marker::{MARKER_KEY, Marker, RestoreId, Stage};
 use super::plan::{
-    Load, MOVED_KEYS_MAX, Memory, Place, RedisRestoreOptions, Room, Selection, State, Ttl,
-    TtlChange, Way, choose_places, refuse, way_of,
+    Extent, Load, MOVED_KEYS_MAX, Memory, Place, RedisRestoreOptions, Room, Selection, State, Ttl,
+    TtlChange, Way, choose_places, refuse,
 };
 use super::rdb::version;
 use super::server::{ServerFacts, database_count, time_ms};
@@ -70,6 +70,11 @@ impl Target for RedisTarget {
         switch::switch(&mut Client::connect(&self.settings)?, &state)
     }
 
+    fn kept(&self, plan: &RestorePlan) -> Result<Vec<String>, SourceError> {
+        let state = State::of(&plan.state)?;
+        switch::kept(&mut Client::connect(&self.settings)?, &state, &plan.keeps)
+    }
+
     fn rollback(&self, plan: &RestorePlan, phase: Phase) -> Result<(), SourceError> {
         let state = State::of(&plan.state)?;
         switch::rollback(&mut Client::connect(&self.settings)?, &state, phase)
@@ -77,7 +82,7 @@ impl Target for RedisTarget {
 
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError> {
         let state = State::of(&plan.state)?;
-        switch::discard(&mut Client::connect(&self.settings)?, &state)
+        switch::discard(&mut Client::connect(&self.settings)?, &state, &plan.keeps)
     }
 }
 
@@ -94,11 +99,14 @@ impl Planner<'_> {
         let captured = databases_of(self.items)?;
         let room = self.room(&facts)?;
         let numbers: BTreeSet<u32> = captured.keys().copied().collect();
-        let places = choose_places(&numbers, self.options, self.settings, &room)?;
+        let extent = match self.captured_pattern() {
+            Some(_) => Extent::Part,
+            None => Extent::Whole,
+        };
+        let (way, places) = choose_places(&numbers, extent, self.options, self.settings, &room)?;
         self.check_targets(&places, &facts)?;
         self.check_functions(&facts)?;
         let selection = self.selection()?;
-        let way = way_of(self.options);
         let load = match way {
             Way::Swap => load_of_facts(&places, &captured),
             Way::Keys => load_of_keys(&places, &selection, self.items)?,
@@ -157,6 +165,12 @@ impl Planner<'_> {
             count: database_count(self.client)?,
             occupied,
         })
+    }
+
+    /// The pattern of the only keys that were captured.
+    fn captured_pattern(&self) -> Option<&str> {
+        let attributes = &self.items.open_facts().attributes;
+        attributes.get(KEY_PATTERN)?.as_str()
     }
 
     fn marker(&mut self, db: u32) -> Result<Option<Marker>, SourceError> {
@@ -267,9 +281,7 @@ impl Planner<'_> {
                 None if keys > 0 => {
                     plan.replaces
                         .push(format!("database {target} ({keys} keys)"));
-                    plan.keeps.push(format!(
-                        "database {target} as it was, in database {staging}"
-                    ));
+                    plan.keeps.push(place.whole_kept());
                 }
                 None => {}
                 Some(keep) => {
@@ -310,6 +322,13 @@ impl Planner<'_> {
             warnings.push(format!(
                 "the capture is of {captured} and the server is {server}"
             ));
+        }
+        if let Some(pattern) = self.captured_pattern() {
+            let stay = match state.way {
+                Way::Keys => ": other keys stay as they are",
+                Way::Swap => "",
+            };
+            warnings.push(format!("the capture holds only keys like {pattern}{stay}"));
         }
         if state.way == Way::Swap {
             let text = "what is written to the live databases between staging and switch is kept with \

@@ -5,25 +5,27 @@
 //! | none | old, unless discarded | refused | nothing to do before the switch, refused after it | nothing to do |
 //! | staging | old | refused | empties the spare databases | refused |
 //! | staged | old | switches | empties the spare databases | refused |
-//! | kept | new | finishes | switches back | empties the spare databases |
+//! | kept | new | finishes | switches back | empties the spare databases, or takes its notes out of them where nothing is said to be kept |
 //! | undone | old | refused | nothing to do | nothing to do |
 //!
-//! Whatever step a process is killed at, the server has done all of a transaction or nothing.
+//! Whatever step a process is killed at, the server has done all of a transaction or nothing. Where single keys are moved,
+//! the mark also stays in the database they were staged in, until it is known that all of them were: a key that is
+//! still there was not restored, and what is live under its name was not kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 
-use super::client::{Client, Value, elements_of, integer_of, unexpected};
-use super::marker::{MARKER_KEY, NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
-use super::plan::{Place, State, Way};
+use super::client::{Answer, Client, Value, integer_of, unexpected};
+use super::marker::{MARKER_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
+use super::names::Names;
+use super::plan::{Place, State};
+use super::resp::Batch;
 use super::stage::all_done;
 use super::transaction::{Found, Transaction};
 
 /// How long the mark of an undone restore stays, so that undoing it a second time is known to be done.
 const UNDONE_MS: &str = "604800000";
-/// Names that are read at a time.
-const NAMES_MAX: u64 = 10_000;
 
 /// Puts the staged data in the place of the live data; nothing to do where that was done.
 pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceError> {
@@ -34,6 +36,8 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
         Found::Ours(Stage::Staged) => {}
         Found::Ours(Stage::Kept) => {
             transaction.leave()?;
+            let moved = settle_moves(client, state);
+            or_undo(client, state, moved)?;
             return settle_functions(client, state);
         }
         other => {
@@ -42,13 +46,20 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
         }
     }
     let functions = functions(transaction.client(), state, NEW_FUNCTIONS_KEY)?;
-    check_kept(transaction.client(), state)?;
+    let notes = check_kept(transaction.client(), state)?;
     // All questions come before the first command: behind it nothing is answered.
     let names = Names::of_all(transaction.client(), state)?;
+    for keep in state.places.iter().filter_map(|place| place.keep) {
+        transaction.select(keep)?;
+        transaction.push(&["DBSIZE"])?;
+    }
     for (place, names) in state.places.iter().zip(&names) {
         match place.keep {
             None => push_swap(&mut transaction, *place)?,
-            Some(keep) => push_moves(&mut transaction, *place, keep, names)?,
+            Some(keep) => {
+                push_moves(&mut transaction, *place, keep, names)?;
+                transaction.mark(Stage::Kept, state.id, place.target)?;
+            }
         }
         transaction.select(place.bookkeeping())?;
         transaction.mark(Stage::Kept, state.id, place.target)?;
@@ -56,12 +67,23 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
     if let Some(payload) = &functions {
         transaction.push(&[b"FUNCTION".as_slice(), b"RESTORE", payload, b"FLUSH"])?;
     }
-    let outcome = all_done(transaction.commit()?, act).and_then(|()| check_moved(client, state));
-    if let Err(error) = outcome {
+    let answers = transaction.commit()?;
+    let outcome = check_keeps_moved(client, state, &notes, &names, &answers)
+        .and_then(|()| all_done(answers, act))
+        .and_then(|()| settle_moves(client, state));
+    or_undo(client, state, outcome)
+}
+
+/// A switch that did not go as it should is undone at once.
+fn or_undo(
+    client: &mut Client,
+    state: &State,
+    outcome: Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    if outcome.is_err() {
         undo(client, state)?;
-        return Err(error);
     }
-    Ok(())
+    outcome
 }
 
 /// Brings back what was there before the restore, and empties what it worked in.
@@ -96,12 +118,40 @@ pub(super) fn rollback(
     }
 }
 
-/// Removes what the switch had kept.
-pub(super) fn discard(client: &mut Client, state: &State) -> Result<(), SourceError> {
+/// What the switch has kept, for people: what was planned, and what came into an empty database before the switch.
+pub(super) fn kept(
+    client: &mut Client,
+    state: &State,
+    planned: &[String],
+) -> Result<Vec<String>, SourceError> {
+    let mut kept = planned.to_vec();
+    for place in state.places.iter().filter(|place| place.keep.is_none()) {
+        let whole = place.whole_kept();
+        if !kept.contains(&whole) && !holds_notes_only(client, place.staging)? {
+            kept.push(whole);
+        }
+    }
+    Ok(kept)
+}
+
+/// Removes what the switch had kept, and what the restore wrote for itself. Of databases that are said to keep
+/// nothing no other key is touched: a look and an emptying are two moments.
+pub(super) fn discard(
+    client: &mut Client,
+    state: &State,
+    kept: &[String],
+) -> Result<(), SourceError> {
     let act = "discard what the restore kept";
     let (found, mut transaction) =
         Transaction::watch(client, act, state.id, state.own_databases())?;
     match control(&found, state) {
+        Found::Ours(Stage::Kept) if kept.is_empty() => {
+            for (db, _) in found.iter().filter(|(_, found)| is_ours(**found)) {
+                transaction.select(*db)?;
+                push_delete_notes(&mut transaction)?;
+            }
+            all_done(transaction.commit()?, act)
+        }
         Found::Ours(Stage::Kept) => empty(transaction, state, &found, act, false),
         // Somebody may use the database again: only the mark is ours.
         Found::Ours(Stage::Undone) => {
@@ -125,6 +175,10 @@ fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
         .get(&state.control())
         .copied()
         .unwrap_or(Found::Nothing)
+}
+
+fn is_ours(found: Found) -> bool {
+    matches!(found, Found::Ours(_))
 }
 
 fn cannot_switch(found: Found) -> SourceError {
@@ -165,8 +219,7 @@ fn push_moves(
     transaction.select(place.target)?;
     names.each(&mut |name| transaction.push(&[b"MOVE", name, keep.as_bytes()]))?;
     transaction.select(place.staging)?;
-    names.each(&mut |name| transaction.push(&[b"MOVE", name, target.as_bytes()]))?;
-    transaction.push(&["DEL".as_bytes(), MARKER_KEY])
+    names.each(&mut |name| transaction.push(&[b"MOVE", name, target.as_bytes()]))
 }
 
 /// Switches back in one transaction and empties what is no longer needed.
@@ -178,20 +231,30 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
         return transaction.leave();
     }
     let functions = functions(transaction.client(), state, OLD_FUNCTIONS_KEY)?;
-    let names = Names::of_all(transaction.client(), state)?;
+    let is_unsettled = |place: &Place| {
+        place.keep.is_some() && found.get(&place.staging).copied().is_some_and(is_ours)
+    };
+    let mut names = Names::of_all(transaction.client(), state)?;
+    for (place, names) in state.places.iter().zip(&mut names) {
+        if is_unsettled(place) {
+            names.drop_those_in(transaction.client(), place.staging)?;
+        }
+    }
     for (place, names) in state.places.iter().zip(&names) {
         match place.keep {
             None => {
                 let (target, staging) = (place.target.to_string(), place.staging.to_string());
                 transaction.select(place.staging)?;
-                let mut delete = vec![b"DEL".as_slice()];
-                delete.extend(OWN_KEYS);
-                transaction.push(&delete)?;
+                push_delete_notes(&mut transaction)?;
                 transaction.push(&["SWAPDB", &target, &staging])?;
                 transaction.select(place.staging)?;
             }
             Some(keep) => {
                 push_moves_back(&mut transaction, *place, keep, names)?;
+                if is_unsettled(place) {
+                    transaction.select(place.staging)?;
+                    transaction.push(&["FLUSHDB", "ASYNC"])?;
+                }
                 transaction.select(keep)?;
             }
         }
@@ -202,6 +265,13 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
     }
     push_undone(&mut transaction, state)?;
     all_done(transaction.commit()?, act)
+}
+
+/// Deletes what a restore has written for itself into the current database.
+fn push_delete_notes(transaction: &mut Transaction<'_>) -> Result<(), SourceError> {
+    let mut delete = vec![b"DEL".as_slice()];
+    delete.extend(OWN_KEYS);
+    transaction.push(&delete)
 }
 
 /// Restored keys go away, and the kept ones come back. A kept key has a free place then, whatever came meanwhile.
@@ -233,13 +303,7 @@ fn empty(
     act: &str,
     note_undone: bool,
 ) -> Result<(), SourceError> {
-    let ours = |found: &Found| matches!(found, Found::Ours(_));
-    let databases: BTreeSet<u32> = found
-        .iter()
-        .filter(|(_, found)| ours(found))
-        .map(|(db, _)| *db)
-        .collect();
-    for db in &databases {
+    for (db, _) in found.iter().filter(|(_, found)| is_ours(**found)) {
         transaction.select(*db)?;
         transaction.push(&["FLUSHDB", "ASYNC"])?;
     }
@@ -282,85 +346,108 @@ fn settle_functions(client: &mut Client, state: &State) -> Result<(), SourceErro
     }
 }
 
-/// A key that somebody else put into a keep would be in the way of the one that is to be kept.
-fn check_kept(client: &mut Client, state: &State) -> Result<(), SourceError> {
-    for keep in state.places.iter().filter_map(|place| place.keep) {
-        client.select(keep)?;
-        let act = "count keys";
-        let size = integer_of(&client.call(act, &["DBSIZE"])?);
-        let mut exists = vec![b"EXISTS".as_slice()];
-        exists.extend(OWN_KEYS);
-        let own = integer_of(&client.call(act, &exists)?);
-        if size != own {
-            return Err(SourceError::new(
-                SourceErrorKind::Occupied,
-                format!("cannot switch to the restored data: somebody wrote into database {keep}"),
-            ));
+/// A key that somebody else put into a keep would be in the way of the one that is to be kept. Answers how many keys
+/// each keep holds.
+fn check_kept(client: &mut Client, state: &State) -> Result<Vec<Option<i64>>, SourceError> {
+    let keeps = state.places.iter().filter_map(|place| place.keep);
+    let check = |keep| {
+        let (size, notes) = count_keys(client, keep)?;
+        if size == notes {
+            Ok(size)
+        } else {
+            Err(written_into(keep))
         }
-    }
-    Ok(())
+    };
+    keeps.map(check).collect()
 }
 
-/// After single keys were moved nothing is left where they were staged.
-fn check_moved(client: &mut Client, state: &State) -> Result<(), SourceError> {
-    for place in state.places.iter().filter(|_| state.way == Way::Keys) {
-        client.select(place.staging)?;
-        let left = integer_of(&client.call("count keys", &["DBSIZE"])?);
-        if left != Some(0) {
+fn written_into(keep: u32) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Occupied,
+        format!("cannot switch to the restored data: somebody wrote into database {keep}"),
+    )
+}
+
+/// Whether a database holds nothing but what a restore has written for itself.
+fn holds_notes_only(client: &mut Client, db: u32) -> Result<bool, SourceError> {
+    let (size, notes) = count_keys(client, db)?;
+    Ok(size == notes)
+}
+
+/// How many keys a database holds, and how many of them a restore has written for itself.
+fn count_keys(client: &mut Client, db: u32) -> Result<(Option<i64>, Option<i64>), SourceError> {
+    let act = "count keys";
+    client.select(db)?;
+    let size = integer_of(&client.call(act, &["DBSIZE"])?);
+    let mut exists = vec![b"EXISTS".as_slice()];
+    exists.extend(OWN_KEYS);
+    Ok((size, integer_of(&client.call(act, &exists)?)))
+}
+
+/// The keeps were in the moment of the switch what they were when we looked. If not, what is there under a name that was
+/// not moved is somebody else's: it goes, so that nothing takes it for what was live.
+fn check_keeps_moved(
+    client: &mut Client,
+    state: &State,
+    notes: &[Option<i64>],
+    names: &[Names],
+    answers: &[Answer],
+) -> Result<(), SourceError> {
+    let number = |answer: Option<&Answer>| answer?.as_ref().ok().and_then(integer_of);
+    let keeps: Vec<u32> = state.places.iter().filter_map(|place| place.keep).collect();
+    let mut answers = answers.iter();
+    let mut written = None;
+    for (keep, notes) in keeps.iter().zip(notes) {
+        // The answer before is that of SELECT.
+        if number(answers.nth(1)) != *notes {
+            written = Some(*keep);
+        }
+    }
+    let Some(written) = written else {
+        return Ok(());
+    };
+    for (keep, names) in keeps.iter().zip(names) {
+        let mut batch = Batch::default();
+        batch.push(&["SELECT", &keep.to_string()]);
+        answers.next();
+        names.each(&mut |name| {
+            if number(answers.next()) == Some(0) {
+                batch.push(&[b"UNLINK".as_slice(), name]);
+            }
+            Ok(())
+        })?;
+        client.pipeline("free the names of the kept keys", &batch)?;
+        // SELECT, the moves of what was staged, its mark, SELECT, the mark of what is kept.
+        answers.nth(names.count() + 3);
+    }
+    Err(written_into(written))
+}
+
+/// After single keys were moved nothing is left where they were staged: that database is free again.
+fn settle_moves(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    let act = "leave the spare database";
+    let staging = |place: &Place| place.keep.map(|_| place.staging);
+    let databases = state.places.iter().filter_map(staging);
+    let (found, mut transaction) = Transaction::watch(client, act, state.id, databases)?;
+    let ours: Vec<u32> = found
+        .iter()
+        .filter(|(_, found)| is_ours(**found))
+        .map(|(db, _)| *db)
+        .collect();
+    for db in &ours {
+        if !holds_notes_only(transaction.client(), *db)? {
+            transaction.leave()?;
             return Err(SourceError::new(
                 SourceErrorKind::Other,
                 format!(
-                    "cannot switch to the restored data: database {} still holds staged keys",
-                    place.staging
+                    "cannot switch to the restored data: database {db} still holds staged keys"
                 ),
             ));
         }
     }
-    Ok(())
-}
-
-/// The names of the keys that a restore moves.
-struct Names {
-    pages: Vec<Vec<Value>>,
-}
-
-impl Names {
-    /// The names for each place; none where whole databases are swapped.
-    fn of_all(client: &mut Client, state: &State) -> Result<Vec<Self>, SourceError> {
-        let of_place = |place: &Place| match place.keep {
-            Some(keep) => Self::of(client, keep),
-            None => Ok(Self { pages: Vec::new() }),
-        };
-        state.places.iter().map(of_place).collect()
+    for db in &ours {
+        transaction.select(*db)?;
+        transaction.push(&["DEL".as_bytes(), MARKER_KEY])?;
     }
-
-    fn of(client: &mut Client, keep: u32) -> Result<Self, SourceError> {
-        let act = "read the names of the restored keys";
-        client.select(keep)?;
-        let mut pages = Vec::new();
-        let mut start = 0_u64;
-        loop {
-            let (from, to) = (start.to_string(), (start + NAMES_MAX - 1).to_string());
-            let command: [&[u8]; 4] = [b"LRANGE", NAMES_KEY, from.as_bytes(), to.as_bytes()];
-            let page = elements_of(client.call(act, &command)?)
-                .ok_or_else(|| unexpected(act, client.place()))?;
-            if page.is_empty() {
-                return Ok(Self { pages });
-            }
-            pages.push(page);
-            start += NAMES_MAX;
-        }
-    }
-
-    fn each(
-        &self,
-        visit: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        for name in self.pages.iter().flatten() {
-            if let Value::BulkString(name) = name {
-                visit(name)?;
-            }
-        }
-        Ok(())
-    }
+    all_done(transaction.commit()?, act)
 }

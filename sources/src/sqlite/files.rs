@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keepstone_engine::source::SourceError;
+use keepstone_engine::source::{SourceError, SourceErrorKind};
 use rustix::fs::{Gid, Uid};
 
 use super::lock::FileId;
@@ -58,13 +58,29 @@ impl Files {
         }
     }
 
-    /// Removes the staged file and whatever a validation may have left beside it.
+    /// The whole image that single tables are taken out of, for a file of their own.
+    pub(super) fn image(&self) -> PathBuf {
+        beside(&self.new, ".image")
+    }
+
+    /// Removes the staged file and whatever was left beside it.
     pub(super) fn remove_new(&self) -> Result<(), SourceError> {
-        for side in side_files(&self.new) {
-            remove(&side)?;
-        }
-        remove(&beside(&self.new, ".image"))?;
-        remove(&self.new)
+        remove_with_sides(&self.image())?;
+        remove_with_sides(&self.new)
+    }
+
+    /// Removes the copy of the old database that is half made, or has lost its name.
+    pub(super) fn remove_copy(&self) -> Result<(), SourceError> {
+        remove_with_sides(&self.copy())
+    }
+
+    /// There is nothing to put in place, and no sign that it was put there.
+    pub(super) fn lost(&self) -> SourceError {
+        let (new, live) = (self.new.display(), self.live.display());
+        SourceError::new(
+            SourceErrorKind::Missing,
+            format!("{new} is gone, and nothing shows that it was put in the place of {live}"),
+        )
     }
 
     /// Makes renames and removals last.
@@ -75,7 +91,7 @@ impl Files {
             .map_err(|e| io_failure("cannot sync the folder", folder, e))
     }
 
-    /// The half-made copy of the old database, in a switch in place.
+    /// The copy of the old database, or of tables of it, until it gets its name.
     pub(super) fn copy(&self) -> PathBuf {
         beside(&self.old, ".part")
     }
@@ -104,6 +120,13 @@ pub(super) fn remove(path: &Path) -> Result<(), SourceError> {
         }
         _ => Ok(()),
     }
+}
+
+fn remove_with_sides(path: &Path) -> Result<(), SourceError> {
+    for side in side_files(path) {
+        remove(&side)?;
+    }
+    remove(path)
 }
 
 /// Makes a file that nobody else may read, where none is.

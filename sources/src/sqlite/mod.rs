@@ -59,6 +59,9 @@
 //! no database, into a new one that holds nothing else. Foreign keys of other tables are not looked at. A rollback
 //! brings back these tables only.
 //!
+//! Where there was no database, the new file keeps `….new` as its second name until a discard, so that a rollback removes
+//! what was restored and no file that somebody else has put there since.
+//!
 //! `rollback` brings the old file back by the same way, and takes what was written since the switch with it;
 //! `discard` removes it. `restore --target` writes the database file.
 

@@ -207,7 +207,7 @@ impl Target for SqliteTarget {
         let state = State::of(plan)?;
         let switch = self.switch_of(&state);
         match state.table_switch(&switch) {
-            Some(tables) => tables.rollback(),
+            Some(tables) => tables.rollback(phase),
             None => switch.rollback(phase),
         }
     }

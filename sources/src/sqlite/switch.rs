@@ -8,8 +8,10 @@
 //! | there | none | staged |
 //! | there | the same file as L | switch by rename begun: L is still the old database |
 //! | there | another file than L | switch in place begun: O is a whole copy of the old database |
-//! | gone | there | switched; O is the old database |
-//! | gone | none | never staged, or discarded, or rolled back; or switched where there was no L |
+//! | gone | another file than L | switched; O is the old database |
+//! | the same file as L | none | switched where there was no L |
+//! | gone | the same file as L | lost while a switch by rename had begun: L is still the old database |
+//! | gone | none | never staged, or lost, or discarded, or rolled back |
 //!
 //! A name is never taken for granted: a file that appeared, vanished or was replaced meanwhile is refused.
 //!
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use keepstone_engine::source::{Phase, SourceError, SourceErrorKind};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::client::{self, Rest};
 use super::files::{
@@ -70,14 +73,13 @@ impl Switch {
 
     /// Puts the staged file in place, or finishes doing so.
     pub(super) fn switch(&self) -> Result<(), SourceError> {
-        let Files { live, new, .. } = &self.files;
+        let live = &self.files.live;
         match (self.progress()?, id(live)?) {
-            (Progress::Taken, Some(_)) => self.files.sync_folder(),
-            (Progress::Taken, None) => Err(io_failure(
-                "cannot find",
-                new,
-                io::ErrorKind::NotFound.into(),
-            )),
+            (Progress::Put, _) => self.files.sync_folder(),
+            (Progress::Taken, Some(live_id)) if self.keeps_other_than(live_id)? => {
+                self.files.sync_folder()
+            }
+            (Progress::Taken, _) => Err(self.files.lost()),
             (_, None) if self.replaces => Err(self.changed("vanished")),
             (_, None) => self.put_new(),
             (_, Some(_)) if !self.replaces => Err(self.changed("appeared")),
@@ -87,6 +89,11 @@ impl Switch {
             }
             (Progress::Staged, _) => self.switch_by_rename(),
         }
+    }
+
+    /// Whether something was kept, and is not what lies there now.
+    fn keeps_other_than(&self, live_id: FileId) -> Result<bool, SourceError> {
+        Ok(id(&self.files.old)?.is_some_and(|old| old != live_id))
     }
 
     fn changed(&self, how: &str) -> SourceError {
@@ -100,8 +107,11 @@ impl Switch {
     fn progress(&self) -> Result<Progress, SourceError> {
         let Files { live, new, old } = &self.files;
         let old_id = id(old)?;
-        if id(new)?.is_none() {
+        let Some(new_id) = id(new)? else {
             return Ok(Progress::Taken);
+        };
+        if !self.replaces && id(live)? == Some(new_id) {
+            return Ok(Progress::Put);
         }
         if old_id.is_none() || old_id == id(live)? {
             return Ok(Progress::Staged);
@@ -118,8 +128,7 @@ impl Switch {
         self.move_sides_away()?;
         self.files.sync_folder()?;
         self.steps.done("sides synced");
-        renameat_with(CWD, new, CWD, live, RenameFlags::NOREPLACE)
-            .map_err(|e| io_failure("cannot put in place", new, e.into()))?;
+        put(new, live).map_err(|e| io_failure("cannot put in place", new, e))?;
         self.steps.done("renamed");
         self.files.sync_folder()
     }
@@ -164,7 +173,7 @@ impl Switch {
     /// Brings back what was there, from wherever the restore had come to.
     pub(super) fn rollback(&self, phase: Phase) -> Result<(), SourceError> {
         let Files { live, old, .. } = &self.files;
-        remove(&self.files.copy())?;
+        self.files.remove_copy()?;
         let (live_id, old_id) = (id(live)?, id(old)?);
         let is_kept = old_id.is_some() && old_id != live_id;
         match self.progress()? {
@@ -173,8 +182,15 @@ impl Switch {
                 self.roll_back_in_place()?;
             }
             Progress::Taken if is_kept => self.roll_back_by_rename(live_id.is_some())?,
+            Progress::Put => self.remove_live()?,
             Progress::Taken if !self.replaces && phase >= Phase::Switching && live_id.is_some() => {
-                self.remove_live()?;
+                return Err(SourceError::new(
+                    SourceErrorKind::Occupied,
+                    format!(
+                        "nothing shows any more that {} is what was restored: remove it yourself",
+                        live.display()
+                    ),
+                ));
             }
             Progress::Staged | Progress::Taken => remove(old)?,
         }
@@ -213,9 +229,12 @@ impl Switch {
         remove(old)
     }
 
-    /// Takes a database away that the switch had put where none was.
+    /// Takes a database away that the switch had put where none was, and no other.
     fn remove_live(&self) -> Result<(), SourceError> {
-        let (_lock, _rest) = self.rest_and_lock()?;
+        let (lock, _rest) = self.rest_and_lock()?;
+        if id(&self.files.new)? != Some(lock.id) {
+            return Err(self.changed("was replaced by somebody else"));
+        }
         self.remove_sides()?;
         remove(&self.files.live)?;
         self.steps.done("removed");
@@ -224,7 +243,9 @@ impl Switch {
 
     /// Removes what the switch had kept.
     pub(super) fn discard(&self) -> Result<(), SourceError> {
-        remove(&self.files.copy())?;
+        self.files.remove_copy()?;
+        // Where there was no database, this was the second name of the one that is there now.
+        self.files.remove_new()?;
         for side in side_files(&self.files.old) {
             remove(&side)?;
         }
@@ -306,6 +327,8 @@ enum Progress {
     InPlace,
     /// N is gone.
     Taken,
+    /// L is N: it was put where there was nothing.
+    Put,
 }
 
 /// Nobody else may read or write the file, by SQLite's own rules, while this is held.
@@ -345,6 +368,17 @@ impl ExclusiveLock {
             lock::pause(RETRY);
         }
         drop(self.file);
+    }
+}
+
+/// Gives a file a second name where nothing is: the first goes on telling which file was put there.
+fn put(new: &Path, live: &Path) -> io::Result<()> {
+    match rustix::fs::link(new, live) {
+        // Some file systems have no second names: there a rollback cannot tell, and refuses.
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+            Ok(renameat_with(CWD, new, CWD, live, RenameFlags::NOREPLACE)?)
+        }
+        linked => Ok(linked?),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Restoring single tables: into a database that lives on, or into a file of their own.
 //!
-//! The captured image is the staged file N. What is replaced goes into a small database O; then one transaction of
-//! SQLite on the live file L replaces the tables and sets a mark. What lies there says how far it came:
+//! The captured image is the staged file N. What is replaced goes into a small database P; then one transaction of
+//! SQLite on the live file L replaces the tables and sets a mark, and P gets its lasting name O. What lies there says how
+//! far it came:
 //!
-//! | mark in L | N | O | meaning |
-//! |---|---|---|---|
-//! | none | there | any | staged; L is as it was, O may be stale |
-//! | there | any | there | committed, not yet tidied |
-//! | none | gone | there | switched |
-//! | none | gone | none | never staged, or discarded, or rolled back |
+//! | mark in L | N | P | O | meaning |
+//! |---|---|---|---|---|
+//! | none | there | any | any | staged; L is as it was, P and O are stale |
+//! | there | any | one of | the two | committed, not yet tidied; or being brought back |
+//! | none | gone | any | there | switched |
+//! | none | gone | any | none | never staged, or lost, or discarded, or rolled back |
+//!
+//! So only O tells, once the mark is gone, that the tables were replaced: that N is gone may have other reasons.
 //!
 //! Other programs may go on using L: they see the tables change between two of their transactions.
 
@@ -17,13 +20,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use keepstone_engine::source::{Items, SourceError, SourceErrorKind, Validation};
+use keepstone_engine::source::{Items, Phase, SourceError, SourceErrorKind, Validation};
 
 use super::client::{Client, TableWriter};
 use super::compare::compare_tables;
 use super::files::{create_private, id, remove, rename, take_owner_and_mode};
+use super::io_failure;
 use super::switch::Switch;
-use super::{beside, io_failure};
 
 /// Checks that a capture holds these tables, counted.
 pub(super) fn check_selection(tables: &[String], items: &dyn Items) -> Result<(), SourceError> {
@@ -47,7 +50,7 @@ pub(super) fn check_selection(tables: &[String], items: &dyn Items) -> Result<()
 /// Makes the staged file, so far a whole image, one of these tables only.
 pub(super) fn keep_only(switch: &Switch, tables: &[String], mode: u32) -> Result<(), SourceError> {
     let new = &switch.files.new;
-    let image = beside(new, ".image");
+    let image = switch.files.image();
     rename(new, &image)?;
     copy_tables(&image, true, new, switch, tables)?;
     remove(&image)?;
@@ -101,10 +104,11 @@ impl TableSwitch<'_> {
         let files = &self.switch.files;
         let writer = self.open()?;
         if !writer.is_marked(&self.mark)? {
-            if id(&files.new)?.is_none() {
-                return files.sync_folder();
+            match (id(&files.new)?, id(&files.old)?) {
+                (Some(_), _) => self.replace(writer)?,
+                (None, Some(_)) => return files.sync_folder(),
+                (None, None) => return Err(files.lost()),
             }
-            self.replace(writer)?;
             self.switch.steps.done("committed");
         }
         self.tidy()
@@ -123,7 +127,7 @@ impl TableSwitch<'_> {
         let new = &self.switch.files.new;
         writer.attach(new, true)?;
         writer.begin()?;
-        self.keep()?;
+        self.keep(&writer)?;
         for table in self.tables {
             writer.take_table(table)?;
             writer.check_table(new, table)?;
@@ -133,26 +137,34 @@ impl TableSwitch<'_> {
     }
 
     /// Copies what will be replaced aside. Nobody can write meanwhile; what an earlier try kept is stale.
-    fn keep(&self) -> Result<(), SourceError> {
+    fn keep(&self, writer: &TableWriter) -> Result<(), SourceError> {
         let files = &self.switch.files;
         let copy = files.copy();
-        remove(&copy)?;
+        remove(&files.old)?;
+        files.remove_copy()?;
         copy_tables(&files.live, false, &copy, self.switch, self.tables)?;
+        for table in self.tables {
+            writer.check_kept(&copy, table)?;
+        }
         let fail = |e| io_failure("cannot keep", &files.live, e);
         let mode = fs::metadata(&files.live).map_err(fail)?.mode();
         let file = File::open(&copy).map_err(fail)?;
         take_owner_and_mode(&file, &files.live, mode & 0o777)
             .and_then(|()| file.sync_all())
             .map_err(fail)?;
-        rename(&copy, &files.old)?;
         files.sync_folder()?;
         self.switch.steps.done("kept");
         Ok(())
     }
 
-    /// After the commit: the staged file goes first, so that without a mark its absence tells the same.
+    /// After the commit: what was kept gets its name, so that it tells of the switch when the mark is gone.
     fn tidy(&self) -> Result<(), SourceError> {
         let files = &self.switch.files;
+        if id(&files.copy())?.is_some() {
+            rename(&files.copy(), &files.old)?;
+            files.sync_folder()?;
+            self.switch.steps.done("kept by its name");
+        }
         files.remove_new()?;
         files.sync_folder()?;
         self.switch.steps.done("staged file removed");
@@ -162,29 +174,51 @@ impl TableSwitch<'_> {
     }
 
     /// Brings the tables back that were replaced, if they were.
-    pub(super) fn rollback(&self) -> Result<(), SourceError> {
+    pub(super) fn rollback(&self, phase: Phase) -> Result<(), SourceError> {
         let files = &self.switch.files;
-        remove(&files.copy())?;
-        let is_kept = id(&files.old)?.is_some();
-        if is_kept {
-            let writer = self.open()?;
-            let is_switched = writer.is_marked(&self.mark)? || id(&files.new)?.is_none();
-            if is_switched {
-                files.remove_new()?;
-                files.sync_folder()?;
-                writer.attach(&files.old, true)?;
-                writer.begin()?;
-                for table in self.tables {
-                    writer.take_table(table)?;
-                }
-                writer.unmark(&self.mark)?;
-                writer.commit()?;
-                self.switch.steps.done("brought back");
-            }
+        if phase >= Phase::Switching {
+            self.bring_back()?;
         }
         files.remove_new()?;
+        files.remove_copy()?;
         remove(&files.old)?;
         files.sync_folder()
+    }
+
+    fn bring_back(&self) -> Result<(), SourceError> {
+        let files = &self.switch.files;
+        let is_named = id(&files.old)?.is_some();
+        if !is_named && id(&files.copy())?.is_none() {
+            return Ok(());
+        }
+        let writer = self.open()?;
+        let is_marked = writer.is_marked(&self.mark)?;
+        if !is_marked && (!is_named || id(&files.new)?.is_some()) {
+            return Ok(());
+        }
+        if !is_marked {
+            // From here on the mark tells, since what was kept loses its name.
+            writer.begin()?;
+            writer.mark(&self.mark)?;
+            writer.commit()?;
+            self.switch.steps.done("marked");
+        }
+        if is_named {
+            rename(&files.old, &files.copy())?;
+            self.switch.steps.done("name of the kept taken");
+        }
+        files.remove_new()?;
+        files.sync_folder()?;
+        let writer = self.open()?;
+        writer.attach(&files.copy(), true)?;
+        writer.begin()?;
+        for table in self.tables {
+            writer.take_table(table)?;
+        }
+        writer.unmark(&self.mark)?;
+        writer.commit()?;
+        self.switch.steps.done("brought back");
+        Ok(())
     }
 }
 
@@ -198,7 +232,7 @@ fn copy_tables(
 ) -> Result<(), SourceError> {
     drop(create_private(to)?);
     let writer = TableWriter::open(to, switch.busy)?;
-    writer.encode_like(from)?;
+    writer.encode_like(from, is_immutable)?;
     writer.attach(from, is_immutable)?;
     writer.begin()?;
     for table in tables {

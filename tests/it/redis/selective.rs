@@ -1,10 +1,13 @@
 //! Restore of single keys, under other names, and into other databases.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
 
 use keepstone_engine::source::{Phase, SourceErrorKind, Target as _};
 use keepstone_sources::redis::record::Record;
-use keepstone_sources::redis::{CaptureMethod, PrefixChange, RedisRestoreOptions};
+use keepstone_sources::redis::{CaptureMethod, PrefixChange, RedisRestoreOptions, RedisTarget};
 use keepstone_testkit::servers::redis::RedisServer;
 use redis::{Commands as _, cmd};
 
@@ -231,4 +234,86 @@ fn a_pattern_that_selects_nothing_is_an_error() {
         .plan(&captured)
         .unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Missing);
+}
+
+/// A line to a server on which somebody acts once, right before the first transaction reaches it; a process may
+/// seem killed when it has sent its end.
+fn line_with_act(
+    server: &RedisServer,
+    is_killed: bool,
+    act: impl Fn() + Send + 'static,
+) -> RedisTarget {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = server.settings();
+    let port = std::mem::replace(&mut settings.port, listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut answers, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut answers, &mut to));
+            let (mut buffer, mut has_acted) = ([0; 1 << 16], false);
+            while let Ok(length @ 1..) = client.read(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                if !has_acted && text.contains("MULTI") {
+                    has_acted = true;
+                    act();
+                }
+                let is_end = is_killed && text.contains("EXEC");
+                if server.write_all(&buffer[..length]).is_err() || is_end {
+                    break;
+                }
+            }
+            let _closed = server.shutdown(Shutdown::Both);
+        }
+    });
+    RedisTarget::new(settings, RedisRestoreOptions::default())
+}
+
+#[test]
+fn a_keep_that_somebody_writes_into_in_the_last_moment_costs_no_live_key() {
+    // A name that is live and one that is not; a process that sees it, and one that takes it up after a kill.
+    for (name, is_killed) in [("many:7", false), ("many:gone", false), ("many:7", true)] {
+        let server = RedisServer::start();
+        let mut connection = server.connection();
+        for key in ["many:6", "many:7", "many:gone"] {
+            let () = connection.set(key, "saved").unwrap();
+        }
+        let captured = capture(server.settings()).unwrap();
+        let () = connection.set("many:7", "since").unwrap();
+        let () = connection.del("many:gone").unwrap();
+        let old = live_records(&server, 0);
+        let (plan, _) = staged(&server, &captured, pattern("many:*"));
+        let address = format!("redis://127.0.0.1:{}/14", server.port());
+        let intruded = line_with_act(&server, is_killed, move || {
+            let client = redis::Client::open(address.as_str()).unwrap();
+            let () = client
+                .get_connection()
+                .unwrap()
+                .set(name, "foreign")
+                .unwrap();
+        });
+        let error = intruded.switch(&plan).unwrap_err();
+        if is_killed {
+            wait_for_mark(&server, "kept");
+            fresh(&server).switch(&plan).unwrap_err();
+        } else {
+            assert_eq!(error.kind(), SourceErrorKind::Occupied, "{name}");
+        }
+        assert_eq!(live_records(&server, 0), old, "{name} {is_killed}");
+        fresh(&server).rollback(&plan, Phase::Switching).unwrap();
+        assert_eq!(live_records(&server, 0), old, "{name} {is_killed}");
+        assert_eq!((keys(&server, 15), keys(&server, 14)), (0, 1));
+    }
+}
+
+fn wait_for_mark(server: &RedisServer, stage: &str) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mark = || -> String {
+        let mut connection = server.connection_to(14);
+        connection.get("keepstone:restore").unwrap()
+    };
+    while !mark().starts_with(stage) {
+        assert!(std::time::Instant::now() < deadline, "it is never {stage}");
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
 }

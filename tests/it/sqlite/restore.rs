@@ -81,16 +81,23 @@ fn a_database_is_put_where_none_was() {
         assert_eq!(names_in(folder.path()), [""; 0]);
         let plan = stage(&target, &new.capture);
         target.switch(&plan).unwrap();
-        assert_eq!(names_in(folder.path()), ["app.db"]);
         assert!(fs::read(&path).unwrap() == new.capture.content("app.db"));
         assert_eq!(generation_of(&path), "new");
         target.switch(&plan).unwrap();
-        target.discard(&plan).unwrap();
-        assert_eq!(generation_of(&path), "new");
-
         target.rollback(&plan, Phase::Switched).unwrap();
         assert_eq!(names_in(folder.path()), [""; 0]);
         target.rollback(&plan, Phase::Switched).unwrap();
+
+        let plan = stage(&target, &new.capture);
+        target.switch(&plan).unwrap();
+        target.discard(&plan).unwrap();
+        target.discard(&plan).unwrap();
+        assert_eq!(names_in(folder.path()), ["app.db"]);
+        assert_eq!(generation_of(&path), "new");
+        // There is no way back.
+        let error = target.rollback(&plan, Phase::Switched).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Occupied);
+        assert_eq!(generation_of(&path), "new");
     }
 }
 

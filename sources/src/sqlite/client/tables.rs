@@ -3,6 +3,8 @@
 //! A table goes with its rows, the rowids that nothing else names, its place in `sqlite_sequence`, its indexes and its
 //! triggers. Views, and foreign keys of others, find it by its name. The transaction writes one file only, so that it is
 //! atomic in every journal mode; a marking table tells in it whether it was committed.
+//!
+//! Names are compared as SQLite does, without regard to case: `CREATE TRIGGER … ON NOTES` belongs to the table `notes`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -58,11 +60,15 @@ impl TableWriter {
         )
     }
 
-    /// Takes the encoding of another database; only one without content can.
-    pub(in super::super) fn encode_like(&self, other: &Path) -> Result<(), SourceError> {
+    /// Takes the encoding of another database; only one without content can. `immutable`: nobody writes to the other.
+    pub(in super::super) fn encode_like(
+        &self,
+        other: &Path,
+        immutable: bool,
+    ) -> Result<(), SourceError> {
         let copy = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            let other = Connection::open_with_flags(uri_of(other, "mode=ro"), flags)?;
+            let other = Connection::open_with_flags(uri_for_reading(other, immutable), flags)?;
             let encoding: String = other.query_row("PRAGMA encoding", [], |row| row.get(0))?;
             self.client
                 .connection
@@ -77,11 +83,10 @@ impl TableWriter {
         other: &Path,
         immutable: bool,
     ) -> Result<(), SourceError> {
-        // Never writable: a transaction locks every database that it might write to.
-        let query = if immutable { "immutable=1" } else { "mode=ro" };
+        let uri = uri_for_reading(other, immutable);
         self.client
             .connection
-            .execute(&format!("ATTACH ?1 AS {OTHER}"), [uri_of(other, query)])
+            .execute(&format!("ATTACH ?1 AS {OTHER}"), [uri])
             .map(drop)
             .map_err(|e| failure(&format!("cannot open {}", other.display()), e))
     }
@@ -97,9 +102,11 @@ impl TableWriter {
         self.client.close()
     }
 
-    /// Puts a table of the other database in the place of ours, or removes ours where the other has none.
+    /// Puts a table of the other database in the place of ours, or removes ours where the other has none. What belongs to
+    /// it is the same in both then, or it fails.
     pub(in super::super) fn take_table(&self, table: &str) -> Result<(), SourceError> {
         let connection = &self.client.connection;
+        let cannot = |e| self.client.cannot(&format!("write table {table} of"), e);
         let take = || {
             connection.execute_batch(&format!("DROP TABLE IF EXISTS main.{}", quoted(table)))?;
             if !has_table(connection, OTHER, table)? {
@@ -115,7 +122,28 @@ impl TableWriter {
             }
             Ok(())
         };
-        take().map_err(|e| self.client.cannot(&format!("write table {table} of"), e))
+        take().map_err(cannot)?;
+        let ours = belongings(connection, "main", table).map_err(cannot)?;
+        if ours == belongings(connection, OTHER, table).map_err(cannot)? {
+            return Ok(());
+        }
+        let found = ours.join(", ");
+        Err(self.differs(table, &format!("lost what belongs to it, except {found}")))
+    }
+
+    /// Compares what was copied aside of a table with ours: a copy without the table must not be taken for one of
+    /// nothing.
+    pub(in super::super) fn check_kept(&self, kept: &Path, table: &str) -> Result<(), SourceError> {
+        let kept = Client::open_immutable(kept)?;
+        match (
+            self.client.read_table(table, false)?,
+            kept.read_table(table, false)?,
+        ) {
+            (TableRead::Read(ours), TableRead::Read(theirs)) if ours == theirs => Ok(()),
+            // Neither has it.
+            (TableRead::Unreadable(_), TableRead::Unreadable(_)) => Ok(()),
+            _ => Err(self.differs(table, "could not be kept whole")),
+        }
     }
 
     /// Compares our table with that of a database that nobody writes to.
@@ -130,14 +158,15 @@ impl TableWriter {
             other.read_table(table, true)?,
         ) {
             (TableRead::Read(ours), TableRead::Read(theirs)) if ours == theirs => Ok(()),
-            _ => Err(SourceError::new(
-                SourceErrorKind::Validation,
-                format!(
-                    "table {table} of {} differs from what was captured",
-                    self.client.name
-                ),
-            )),
+            _ => Err(self.differs(table, "differs from what was captured")),
         }
+    }
+
+    fn differs(&self, table: &str, how: &str) -> SourceError {
+        SourceError::new(
+            SourceErrorKind::Validation,
+            format!("table {table} of {} {how}", self.client.name),
+        )
     }
 
     fn run(&self, sql: &str, act: &str) -> Result<(), SourceError> {
@@ -148,8 +177,16 @@ impl TableWriter {
     }
 }
 
+/// Never writable: a transaction locks every database that it might write to.
+fn uri_for_reading(path: &Path, immutable: bool) -> String {
+    let query = if immutable { "immutable=1" } else { "mode=ro" };
+    uri_of(path, query)
+}
+
 fn has_table(connection: &Connection, schema: &str, table: &str) -> rusqlite::Result<bool> {
-    let query = format!("SELECT 1 FROM {schema}.sqlite_schema WHERE type = 'table' AND name = ?1");
+    let query = format!(
+        "SELECT 1 FROM {schema}.sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE"
+    );
     let found = connection
         .query_row(&query, [table], |_| Ok(()))
         .optional()?;
@@ -162,7 +199,18 @@ fn definitions(connection: &Connection, table: &str, which: &str) -> rusqlite::R
     // Indexes come before triggers; those without a text belong to constraints.
     let query = format!(
         "SELECT sql FROM {OTHER}.sqlite_schema
-         WHERE tbl_name = ?1 AND {which} AND sql IS NOT NULL ORDER BY type, name"
+         WHERE tbl_name = ?1 COLLATE NOCASE AND {which} AND sql IS NOT NULL ORDER BY type, name"
+    );
+    let mut statement = connection.prepare(&query)?;
+    let found = statement.query_map([table], |row| row.get(0))?;
+    found.collect()
+}
+
+/// A table and what belongs to it, by kind and name; not the indexes of constraints, which come with the table.
+fn belongings(connection: &Connection, schema: &str, table: &str) -> rusqlite::Result<Vec<String>> {
+    let query = format!(
+        "SELECT type || ' ' || name FROM {schema}.sqlite_schema
+         WHERE tbl_name = ?1 COLLATE NOCASE AND sql IS NOT NULL ORDER BY 1"
     );
     let mut statement = connection.prepare(&query)?;
     let found = statement.query_map([table], |row| row.get(0))?;
@@ -178,7 +226,7 @@ fn copy_rows(connection: &Connection, table: &str) -> rusqlite::Result<()> {
         .query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let has_no_rowid: bool = connection.query_row(
-        "SELECT wr FROM pragma_table_list WHERE schema = ?1 AND name = ?2",
+        "SELECT wr FROM pragma_table_list WHERE schema = ?1 AND name = ?2 COLLATE NOCASE",
         [OTHER, table],
         |row| row.get(0),
     )?;
@@ -208,9 +256,10 @@ fn copy_sequence(connection: &Connection, table: &str) -> rusqlite::Result<()> {
     if !has_table(connection, "main", SEQUENCE)? || !has_table(connection, OTHER, SEQUENCE)? {
         return Ok(());
     }
-    connection.execute("DELETE FROM main.sqlite_sequence WHERE name = ?1", [table])?;
-    let copy = format!(
-        "INSERT INTO main.sqlite_sequence SELECT * FROM {OTHER}.sqlite_sequence WHERE name = ?1"
-    );
+    let which = "WHERE name = ?1 COLLATE NOCASE";
+    let delete = format!("DELETE FROM main.sqlite_sequence {which}");
+    connection.execute(&delete, [table])?;
+    let copy =
+        format!("INSERT INTO main.sqlite_sequence SELECT * FROM {OTHER}.sqlite_sequence {which}");
     connection.execute(&copy, [table]).map(drop)
 }

@@ -204,3 +204,62 @@ fn settle(server: &PostgresServer) {
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn what_came_into_an_empty_redis_meanwhile_is_kept_and_comes_back() {
+    for words in [&["RESTORE"][..], &["SWAPDB"]] {
+        for way in ["--rollback", "--discard-old"] {
+            let server = RedisServer::start();
+            let () = server.connection().set("key", "saved").unwrap();
+            let home = Home::new();
+            let url = |port: u16| format!("cache=redis://127.0.0.1:{port}");
+            home.ok(&["backup", &url(server.port())]);
+            redis::cmd("FLUSHALL")
+                .exec(&mut server.connection())
+                .unwrap();
+            let stall = Stall::start(server.port(), words, Stop::Before);
+            let to = url(stall.port());
+            kill(&home, &["restore", "latest", "--to", &to], || stall.wait());
+            let () = server.connection().set("order", "paid").unwrap();
+            let id = left(&home);
+            let said = home.ok(&["restore", "--resume", &id, "--force"]);
+            assert!(said.contains("kept: database 0 as it was"), "{said}");
+            assert!(home.ok(&["restore", "--list"]).contains("database 0"));
+            let keys = |db| -> Vec<String> { server.connection_to(db).keys("*").unwrap() };
+            assert_eq!(keys(0), ["key"]);
+            home.ok(&["restore", way, &id, "--force"]);
+            if way == "--rollback" {
+                assert_eq!(keys(0), ["order"]);
+            } else {
+                assert_eq!((keys(0), keys(15)), (vec!["key".to_owned()], Vec::new()));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_redis_is_filled_without_a_trace() {
+    let server = RedisServer::start();
+    let () = server.connection().set("key", "saved").unwrap();
+    let home = Home::new();
+    let url = |port: u16| format!("cache=redis://127.0.0.1:{port}");
+    home.ok(&["backup", &url(server.port())]);
+    for words in [&["SWAPDB", "EXEC\r\n"][..], &["$3\r\nDEL\r\n", "EXEC\r\n"]] {
+        redis::cmd("FLUSHALL")
+            .exec(&mut server.connection())
+            .unwrap();
+        let stall = Stall::start(server.port(), words, Stop::After);
+        let to = url(stall.port());
+        kill(
+            &home,
+            &["restore", "latest~0", "--source", "cache", "--to", &to],
+            || stall.wait(),
+        );
+        let id = left(&home);
+        home.ok(&["restore", "--resume", &id, "--force"]);
+        let said = home.ok(&["restore", "--list"]);
+        assert!(said.contains("no earlier restore"), "{said}");
+        let keys = |db| -> Vec<String> { server.connection_to(db).keys("*").unwrap() };
+        assert_eq!((keys(0), keys(15)), (vec!["key".to_owned()], Vec::new()));
+    }
+}

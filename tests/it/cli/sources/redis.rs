@@ -211,3 +211,54 @@ fn what_the_flags_cannot_mean_is_refused() {
     }
     assert_eq!(scene.keys(0), SINCE);
 }
+
+#[test]
+fn a_capture_of_some_keys_leaves_the_others_alone() {
+    let server = RedisServer::start();
+    let set = |key: &str, value: &str| {
+        let () = server.connection().set(key, value).unwrap();
+    };
+    set("session:1", "saved");
+    set("session:gone", "saved");
+    set("user:1", "saved");
+    let scene = Scene {
+        home: Home::new(),
+        server,
+    };
+    let url = scene.url("");
+    for mode in ["replica", "scan"] {
+        let set = |key: &str, value: &str| {
+            let () = scene.server.connection().set(key, value).unwrap();
+        };
+        scene.home.configure(&format!(
+            "[source.cache]\nurl = \"{url}\"\nmode = \"{mode}\"\nkey_pattern = \"session:*\"\n"
+        ));
+        set("session:1", "saved");
+        set("session:gone", "saved");
+        let () = scene.server.connection().del("session:2").unwrap();
+        scene.home.ok(&["backup", "--source", "cache"]);
+        set("session:1", "since");
+        set("session:2", "since");
+        set("user:2", "since");
+        let () = scene.server.connection().del("session:gone").unwrap();
+        let since = "session:1=since session:2=since user:1=saved user:2=since";
+        assert_eq!(scene.keys(0), since);
+        let said = scene
+            .home
+            .ok(&["restore", "latest", "--in-place", "--force"]);
+        assert!(said.contains("only keys like session:*"), "{said}");
+        assert_eq!(
+            scene.keys(0),
+            "session:1=saved session:2=since session:gone=saved user:1=saved user:2=since"
+        );
+        scene.undo(&said);
+        assert_eq!(scene.keys(0), since);
+        // Where there is nothing else, nothing has to be kept.
+        let said = scene.restore("/5", &[]);
+        assert!(!said.contains("--rollback"), "{said}");
+        assert_eq!(scene.keys(5), "session:1=saved session:gone=saved");
+        cmd("FLUSHDB")
+            .exec(&mut scene.server.connection_to(5))
+            .unwrap();
+    }
+}
