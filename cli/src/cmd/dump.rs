@@ -11,7 +11,7 @@ use keepstone_engine::Error;
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::repo::{Store, Usable};
 use keepstone_engine::restore::{CapturedItems, export_to_writer, source_failed};
-use keepstone_engine::source::{Items as _, SourceError, SourceErrorKind};
+use keepstone_engine::source::{Export, ExportPart, Items as _, SourceError, SourceErrorKind};
 use keepstone_engine::tree::{Body, Entry};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
@@ -21,18 +21,23 @@ use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::place_in::{InSnapshot, places_that_exist, show};
+use crate::place_in::{InSnapshot, places, places_that_exist, show};
 use crate::reference::{Address, Reference};
 use crate::repository::{find_snapshot, parallel};
 use crate::sources::export;
+use crate::ui::format::printable;
 
 const EXAMPLES: &str = "\
 Examples:
   keepstone dump latest:/etc/hosts
   keepstone dump latest /etc/hosts
   keepstone dump latest:postgres-app | psql -v ON_ERROR_STOP=1 copy_of_app
+  keepstone dump latest:postgres/app | psql -v ON_ERROR_STOP=1 copy_of_app
   keepstone dump latest:redis | redis-cli --pipe
-  keepstone dump latest:sqlite-app.db -t app.db";
+  keepstone dump latest:sqlite-app.db -t app.db
+
+Of a PostgreSQL source one database is written, to be loaded into an empty one of any name. Roles, owners and settings \
+of databases belong to the server: they come as SOURCE/globals.sql, and change what bears their names there.";
 
 /// Arguments of `dump`.
 #[derive(Debug, Args)]
@@ -75,20 +80,32 @@ pub(crate) fn run(args: &DumpArgs, context: &Context) -> Result<ExitCode, CliErr
     let all = context.snapshots(&repo)?;
     let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
-    let address = args.snapshot.address.iter().chain(&args.path);
-    let found = places_that_exist(&listed.snapshot, address, &args.filter, &store)?;
+    let addresses = args.snapshot.address.iter().chain(&args.path);
+    // A part of an export lies in no tree.
+    let is_in_source = |address: &Address| matches!(address, Address::InSource { .. });
+    let found = if addresses.clone().all(is_in_source) {
+        places(&listed.snapshot, addresses, &args.filter)?
+    } else {
+        places_that_exist(&listed.snapshot, addresses, &args.filter, &store)?
+    };
     let [place] = found.as_slice() else {
         return Err(CliError::usage("name one file, stream or source to dump")
             .hint("For example latest:/etc/hosts or latest:postgres-app."));
     };
-    let content = content(place, &store)?;
     let items = CapturedItems::open(&store, place.source, parallel(), &cancel())?;
+    let export = export(&place.source.kind).filter(|_| !args.raw);
+    let content = content(place, &store, &items, export.as_deref())?;
     let write = |out: &mut dyn Write| write_content(place, &content, &items, out);
     let Some(path) = &args.target else {
         let mut out = Counting::new(io::stdout().lock());
         let written = write(&mut out);
-        drop(out.end(written, CliError::Output)?);
-        return Ok(ExitCode::Done);
+        return match out.end(written, CliError::Output) {
+            // Whoever stopped reading has what they wanted.
+            Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Ok(ExitCode::Done)
+            }
+            ended => ended.map(|_| ExitCode::Done),
+        };
     };
     let bytes = write_file(path, &write)?;
     let dumped = Dumped {
@@ -103,44 +120,48 @@ pub(crate) fn run(args: &DumpArgs, context: &Context) -> Result<ExitCode, CliErr
 }
 
 /// What is to be written.
-enum Content {
+enum Content<'a> {
     /// The source in the form of its own tools.
-    Export,
+    Export(&'a dyn Export),
+    /// One part of that, by its name.
+    Part(&'a dyn Export, String),
     /// One file or stream.
     Item(RepoPath),
 }
 
-/// A source without tools of its own that holds one stream is that stream.
-fn content(place: &InSnapshot<'_>, store: &Store) -> Result<Content, CliError> {
-    let Some(root) = place.source.root else {
-        return Ok(Content::Export);
-    };
+/// What a place holds. A source without tools of its own that holds one stream is that stream.
+fn content<'a>(
+    place: &InSnapshot<'_>,
+    store: &Store,
+    items: &CapturedItems,
+    export: Option<&'a dyn Export>,
+) -> Result<Content<'a>, CliError> {
     let name = &place.source.name;
+    let parts = match export {
+        Some(export) => export
+            .parts(items)
+            .map_err(|error| source_failed(name, error))?,
+        None => Vec::new(),
+    };
     if place.path.is_root() {
-        if export(&place.source.kind).is_some() {
-            return Ok(Content::Export);
-        }
-        let entries = store.folder(root)?;
-        if let [
-            Entry {
-                name,
-                body: Body::File(_),
-                ..
-            },
-        ] = entries.as_slice()
-            && let Ok(path) = RepoPath::root().join(name)
-        {
-            return Ok(Content::Item(path));
-        }
-        return Err(CliError::usage(format!(
-            "source {name} holds many files: name one of them"
-        )));
+        return match export {
+            Some(export) => whole(name, export, &parts),
+            None => only_stream(place, store).map(Content::Item),
+        };
     }
-    match store.lookup(root, &place.path)? {
+    let is_meant = |part: &ExportPart| part.name == place.path.to_string();
+    let entry = match place.source.root {
+        Some(root) => store.lookup(root, &place.path)?,
+        None => None,
+    };
+    match entry {
         Some(Entry {
             body: Body::File(_),
             ..
         }) => Ok(Content::Item(place.path.clone())),
+        _ if let (Some(export), Some(part)) = (export, parts.into_iter().find(is_meant)) => {
+            Ok(Content::Part(export, part.name))
+        }
         Some(_) => Err(CliError::usage(format!(
             "{} has no content: name a file",
             show(name, &place.path)
@@ -152,20 +173,60 @@ fn content(place: &InSnapshot<'_>, store: &Store) -> Result<Content, CliError> {
     }
 }
 
+/// All of a source, as far as one stream can hold it: what is loaded into one place, and acts on nothing else.
+fn whole<'a>(
+    name: &str,
+    export: &'a dyn Export,
+    parts: &[ExportPart],
+) -> Result<Content<'a>, CliError> {
+    if parts.is_empty() {
+        return Ok(Content::Export(export));
+    }
+    let inward: Vec<_> = parts.iter().filter(|part| !part.reaches_out).collect();
+    if let [only] = inward.as_slice() {
+        return Ok(Content::Part(export, only.name.clone()));
+    }
+    let names = parts.iter().map(|part| format!("{name}/{}", part.name));
+    let names: Vec<_> = names.collect();
+    Err(CliError::usage(format!(
+        "source {name} holds {} databases: name one of them",
+        inward.len()
+    ))
+    .hint(printable(&format!("They are {}.", names.join(", ")))))
+}
+
+fn only_stream(place: &InSnapshot<'_>, store: &Store) -> Result<RepoPath, CliError> {
+    let entries = match place.source.root {
+        Some(root) => store.folder(root)?,
+        None => Vec::new(),
+    };
+    if let [
+        Entry {
+            name,
+            body: Body::File(_),
+            ..
+        },
+    ] = entries.as_slice()
+        && let Ok(path) = RepoPath::root().join(name)
+    {
+        return Ok(path);
+    }
+    Err(CliError::usage(format!(
+        "source {} holds many files: name one of them",
+        place.source.name
+    )))
+}
+
 fn write_content(
     place: &InSnapshot<'_>,
-    content: &Content,
+    content: &Content<'_>,
     items: &CapturedItems,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let name = &place.source.name;
     match content {
-        Content::Export => {
-            let export = export(&place.source.kind).ok_or_else(|| Error::NotFound {
-                what: format!("source {name} has no export"),
-            })?;
-            export_to_writer(name, items, export.as_ref(), out)?;
-        }
+        Content::Export(export) => export_to_writer(name, items, *export, None, out)?,
+        Content::Part(export, part) => export_to_writer(name, items, *export, Some(part), out)?,
         Content::Item(path) => {
             let written = items.read(path, &mut |bytes| {
                 out.write_all(bytes).map_err(|error| {
@@ -192,16 +253,7 @@ fn write_file(
     if path.symlink_metadata().is_ok() {
         return Err(failed("make", io::ErrorKind::AlreadyExists.into()));
     }
-    let mut part = path.to_owned().into_os_string();
-    part.push(".keepstone-part");
-    let part = PathBuf::from(part);
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)
-        .map_err(|error| failed("make", error))?;
+    let (part, file) = make_part(path).map_err(|error| failed("make", error))?;
     let mut out = Counting::new(io::BufWriter::with_capacity(1 << 20, file));
     let written = write(&mut out);
     let bytes = out.bytes;
@@ -221,6 +273,18 @@ fn write_file(
         let _best_effort = fs::remove_file(&part);
     }
     done.map(|()| bytes)
+}
+
+/// A new file beside the one that is meant, under a name that nobody could have taken before.
+fn make_part(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    let name = format!(".keepstone-part-{:016x}", u64::from_le_bytes(random));
+    let part = path.with_file_name(name);
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    let file = options.open(&part)?;
+    Ok((part, file))
 }
 
 /// Counts what is written, and remembers why it could not be: an export does not tell its own failure from that.

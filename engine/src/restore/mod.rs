@@ -5,7 +5,7 @@ mod items;
 mod journal;
 mod target;
 
-pub use export::{export_to_folder, export_to_writer};
+pub use export::{ExportedFile, export_to_folder, export_to_writer};
 pub use items::{CapturedItems, source_failed};
 pub use journal::{Journal, JournalEntry};
 pub use target::{

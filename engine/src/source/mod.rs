@@ -17,7 +17,7 @@ pub use stream::{
     Attributes, CollectionFacts, FileIdentity, ItemInfo, Items, Meta, NodeKind, Profile, Sink,
     StreamFacts, StreamSpec,
 };
-pub use target::{Export, ExportSink, Phase, RestorePlan, Target, Validation};
+pub use target::{Export, ExportPart, ExportSink, Phase, RestorePlan, Target, Validation};
 
 use serde::{Deserialize, Serialize};
 

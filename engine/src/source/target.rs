@@ -7,7 +7,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Items, SourceError};
+use super::{Items, SourceError, SourceErrorKind};
 
 /// What a restore will do, decided before anything is touched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,6 +92,34 @@ pub trait Target: Send + Sync {
 pub trait Export: Send + Sync {
     /// Writes every file of the export. `items` has the capture, `out` takes the files.
     fn export(&self, items: &dyn Items, out: &mut dyn ExportSink) -> Result<(), SourceError>;
+
+    /// Files of the export that mean different things to whoever loads them, and so never follow each other in one
+    /// stream. None: all files of it may.
+    fn parts(&self, _items: &dyn Items) -> Result<Vec<ExportPart>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    /// Writes one of `parts`, by its name.
+    fn export_part(
+        &self,
+        _items: &dyn Items,
+        name: &str,
+        _out: &mut dyn ExportSink,
+    ) -> Result<(), SourceError> {
+        Err(SourceError::new(
+            SourceErrorKind::Missing,
+            format!("the export has no part {name}"),
+        ))
+    }
+}
+
+/// A file of an export that can be had alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportPart {
+    /// How it is named, as if it lay below the source.
+    pub name: String,
+    /// It acts on more than the place it is loaded into: only for whoever names it.
+    pub reaches_out: bool,
 }
 
 /// Takes exported files, one at a time.

@@ -7,11 +7,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use keepstone_engine::path::percent_encode;
-use keepstone_engine::source::{Export, ExportSink, Items, SourceError, SourceErrorKind};
+use keepstone_engine::source::{
+    Export, ExportPart, ExportSink, Items, SourceError, SourceErrorKind,
+};
 
 use super::catalog::{Sequence, Table};
 use super::large_objects::{self, ObjectOwner};
-use super::layout::{self, Lines, Part};
+use super::layout::{self, Lines, Part as Stream};
 use super::mark;
 use super::names;
 use super::plan::{facts_of, tables_of};
@@ -56,38 +58,101 @@ impl PostgresExport {
             restrict: key.map_or(Restrict::Without, Restrict::With),
         }
     }
+
+    fn key(&self) -> Result<Option<String>, SourceError> {
+        Ok(match &self.restrict {
+            Restrict::With(key) => Some(key.clone()),
+            Restrict::IfKnown if psql_knows_restrict() => Some(names::random_hex::<32>()?),
+            Restrict::IfKnown | Restrict::Without => None,
+        })
+    }
 }
 
 impl Export for PostgresExport {
     fn export(&self, items: &dyn Items, out: &mut dyn ExportSink) -> Result<(), SourceError> {
-        let key = match &self.restrict {
-            Restrict::With(key) => Some(key.clone()),
-            Restrict::IfKnown if psql_knows_restrict() => Some(names::random_hex::<32>()?),
-            Restrict::IfKnown | Restrict::Without => None,
-        };
+        let key = self.key()?;
+        for part in Part::all(items)? {
+            part.write(items, key.as_deref(), out)?;
+        }
+        Ok(())
+    }
+
+    /// A database is loaded into the one that psql is connected to, whatever that is called; what belongs to the server
+    /// changes roles and databases by their names.
+    fn parts(&self, items: &dyn Items) -> Result<Vec<ExportPart>, SourceError> {
+        let parts = Part::all(items)?;
+        Ok(parts.iter().map(Part::to_export_part).collect())
+    }
+
+    fn export_part(
+        &self,
+        items: &dyn Items,
+        name: &str,
+        out: &mut dyn ExportSink,
+    ) -> Result<(), SourceError> {
+        let mut parts = Part::all(items)?.into_iter();
+        let part = parts
+            .find(|part| part.to_export_part().name == name)
+            .ok_or_else(|| {
+                let act = format!("the capture holds no database {name}");
+                SourceError::new(SourceErrorKind::Missing, act)
+            })?;
+        part.write(items, self.key()?.as_deref(), out)
+    }
+}
+
+/// One script.
+enum Part {
+    Database(String),
+    /// Roles and settings of databases; with the name of the script.
+    Globals(&'static str),
+}
+
+impl Part {
+    fn all(items: &dyn Items) -> Result<Vec<Self>, SourceError> {
         let databases = layout::databases(items)?;
-        for database in &databases {
-            let name = format!("{}.sql", percent_encode(database));
-            let writer = out.file(&name).map_err(|error| unwritten(&name, error))?;
-            let mut script = Script {
-                writer,
-                name: &name,
-                items,
-                key: key.as_deref(),
-            };
-            script.database(database)?;
+        // A database may have such a name already; an encoded one never begins so.
+        let is_taken = |name: &String| name == "globals" || name == "globals.sql";
+        let taken = databases.iter().any(is_taken);
+        let globals = if taken { "@globals.sql" } else { "globals.sql" };
+        let databases = databases.into_iter().map(Self::Database);
+        Ok(databases.chain([Self::Globals(globals)]).collect())
+    }
+
+    fn to_export_part(&self) -> ExportPart {
+        match self {
+            Self::Database(database) => ExportPart {
+                name: percent_encode(database),
+                reaches_out: false,
+            },
+            Self::Globals(name) => ExportPart {
+                name: (*name).to_owned(),
+                reaches_out: true,
+            },
         }
-        // A database called `globals` has its script under that name already.
-        let taken = databases.iter().any(|database| database == "globals");
-        let name = if taken { "@globals.sql" } else { "globals.sql" };
-        let writer = out.file(name).map_err(|error| unwritten(name, error))?;
-        Script {
+    }
+
+    fn write(
+        &self,
+        items: &dyn Items,
+        key: Option<&str>,
+        out: &mut dyn ExportSink,
+    ) -> Result<(), SourceError> {
+        let name = match self {
+            Self::Database(database) => format!("{}.sql", percent_encode(database)),
+            Self::Globals(name) => (*name).to_owned(),
+        };
+        let writer = out.file(&name).map_err(|error| unwritten(&name, error))?;
+        let mut script = Script {
             writer,
-            name,
+            name: &name,
             items,
-            key: key.as_deref(),
+            key,
+        };
+        match self {
+            Self::Database(database) => script.database(database),
+            Self::Globals(_) => script.globals(),
         }
-        .globals()
     }
 }
 
@@ -155,16 +220,16 @@ impl Script<'_> {
         ))?;
         self.put(SETTINGS.as_bytes())?;
         self.put(b"SELECT pg_catalog.set_config('search_path', '', false);\n\n")?;
-        self.schema(database, Part::SchemaPre)?;
+        self.schema(database, Stream::SchemaPre)?;
         for table in tables_of(self.items, database)? {
             self.rows(database, &table)?;
         }
         self.large_objects(database)?;
-        let path = Part::Sequences.path(database)?;
+        let path = Stream::Sequences.path(database)?;
         for sequence in layout::get_lines::<Sequence>(self.items, &path)? {
             self.statement(&sequence.setval())?;
         }
-        self.schema(database, Part::SchemaPost)?;
+        self.schema(database, Stream::SchemaPost)?;
         self.close()
     }
 
@@ -175,7 +240,7 @@ impl Script<'_> {
         self.put(b"\n")
     }
 
-    fn schema(&mut self, database: &str, part: Part) -> Result<(), SourceError> {
+    fn schema(&mut self, database: &str, part: Stream) -> Result<(), SourceError> {
         let path = part.path(database)?;
         let text = layout::get_bytes(self.items, &path)?.ok_or_else(|| {
             SourceError::new(
@@ -217,7 +282,7 @@ impl Script<'_> {
     }
 
     fn large_objects(&mut self, database: &str) -> Result<(), SourceError> {
-        let path = Part::LargeObjects.path(database)?;
+        let path = Stream::LargeObjects.path(database)?;
         if self.items.get(&path)?.is_none() {
             return Ok(());
         }
@@ -230,7 +295,7 @@ impl Script<'_> {
             })
         })?;
         lines.end(&path)?;
-        let path = Part::LargeObjectOwners.path(database)?;
+        let path = Stream::LargeObjectOwners.path(database)?;
         for owner in layout::get_lines::<ObjectOwner>(self.items, &path)? {
             for statement in owner.dress(true) {
                 self.statement(&statement)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Stdio;
 
 use super::help;
@@ -37,8 +37,13 @@ fn help_of_dump() {
       keepstone dump latest:/etc/hosts
       keepstone dump latest /etc/hosts
       keepstone dump latest:postgres-app | psql -v ON_ERROR_STOP=1 copy_of_app
+      keepstone dump latest:postgres/app | psql -v ON_ERROR_STOP=1 copy_of_app
       keepstone dump latest:redis | redis-cli --pipe
       keepstone dump latest:sqlite-app.db -t app.db
+
+    Of a PostgreSQL source one database is written, to be loaded into an empty one of any name. Roles,
+    owners and settings of databases belong to the server: they come as SOURCE/globals.sql, and change
+    what bears their names there.
     "###);
 }
 
@@ -164,4 +169,42 @@ fn a_file_is_found_in_whichever_source_holds_it() {
     -- stderr
     snapshot ID1 of TIME, host web1
     "###);
+}
+
+#[test]
+fn a_stream_comes_as_it_is_kept_if_that_is_wanted() {
+    let world = World::filled();
+    world.backup(&["backup", &world.database()]);
+    let raw = world.output(&["dump", "latest:sqlite-app.db", "--raw"]);
+    assert!(raw.status.success());
+    let listed = world.ok(&["ls", "latest:sqlite-app.db"]);
+    let stream = listed.lines().last().unwrap();
+    let named = world.output(&["dump", &format!("latest:{stream}")]);
+    assert!(!raw.stdout.is_empty() && raw.stdout == named.stdout);
+    world.backup(&["backup", "data"]);
+    insta::assert_snapshot!(world.run(&["dump", "latest:files", "--raw"]), @r###"
+    exit 2
+    -- stderr
+    error: source files holds many files: name one of them
+    "###);
+}
+
+#[test]
+fn a_dump_into_a_folder_of_others_goes_through_no_link() {
+    let world = World::filled();
+    world.backup(&["backup", "data"]);
+    world.write("victim", "mine\n");
+    for name in ["copy.keepstone-part", "copy"] {
+        symlink(world.path("victim"), world.path(name)).unwrap();
+        let hello = format!("latest:{}", world.text("data/hello.txt"));
+        let code = world.code(&["dump", &hello, "-t", &world.text("copy")]);
+        assert_eq!(fs::read_to_string(world.path("victim")).unwrap(), "mine\n");
+        if name == "copy" {
+            assert_eq!(code, 1);
+            continue;
+        }
+        assert_eq!(code, 0);
+        assert_eq!(fs::read_to_string(world.path("copy")).unwrap(), "hello\n");
+        fs::remove_file(world.path("copy")).unwrap();
+    }
 }

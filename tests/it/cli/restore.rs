@@ -5,6 +5,7 @@ mod live;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use super::world::World;
@@ -372,4 +373,40 @@ fn what_would_be_overwritten_is_asked_for() {
     snapshot ID1 of TIME, host web1
     "###);
     assert_eq!(tree(&world.path("data")), data);
+}
+
+#[test]
+fn an_export_goes_through_no_link() {
+    let world = World::filled();
+    world.backup(&["backup", &world.database()]);
+    world.write("victim", "mine\n");
+    let restore = || {
+        let out = world.text("out");
+        world.output(&["restore", "latest", "--target", &out, "--force"])
+    };
+    let untouched = || {
+        assert_eq!(fs::read_to_string(world.path("victim")).unwrap(), "mine\n");
+    };
+    fs::create_dir_all(world.path("out/sqlite-app.db")).unwrap();
+    for name in ["app.db.keepstone-part", "app.db"] {
+        let link = world.path("out/sqlite-app.db").join(name);
+        symlink(world.path("victim"), link).unwrap();
+        assert!(restore().status.success(), "{name}");
+        untouched();
+        let made = fs::symlink_metadata(world.path("out/sqlite-app.db/app.db")).unwrap();
+        assert!(made.is_file());
+        assert_eq!(made.permissions().mode() & 0o777, 0o600);
+        fs::remove_dir_all(world.path("out/sqlite-app.db")).unwrap();
+        fs::create_dir(world.path("out/sqlite-app.db")).unwrap();
+    }
+    fs::remove_dir(world.path("out/sqlite-app.db")).unwrap();
+    fs::create_dir(world.path("elsewhere")).unwrap();
+    symlink(world.path("elsewhere"), world.path("out/sqlite-app.db")).unwrap();
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &world.text("out"), "--force"]), @r###"
+    exit 1
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    error: cannot write the export in HOME/out/sqlite-app.db: HOME/out/sqlite-app.db is no folder
+    "###);
+    assert_eq!(fs::read_dir(world.path("elsewhere")).unwrap().count(), 0);
 }

@@ -50,11 +50,11 @@ enum Step<'a> {
         source: &'a SnapshotSource,
         options: Box<FilesRestoreOptions>,
     },
-    /// An export into a folder of its own.
+    /// An export into a folder of its own below this one.
     Export {
         source: &'a SnapshotSource,
         export: Box<dyn Export>,
-        folder: PathBuf,
+        target: PathBuf,
     },
 }
 
@@ -92,7 +92,7 @@ pub(super) fn restore(
             Some(export) => Step::Export {
                 source,
                 export,
-                folder: target.join(&source.name),
+                target: target.into(),
             },
             None if source.kind == "files" => files_step(run, source, target, &path),
             None => files_step(run, source, &target.join(&source.name), &path),
@@ -134,10 +134,12 @@ fn carry_out(run: &RestoreRun<'_>, steps: &[Step<'_>]) -> Result<ExitCode, CliEr
     for step in steps {
         match step {
             Step::Files { source, options } => plan_files(run, source, options)?,
-            Step::Export { source, folder, .. } if run.args.dry_run => {
-                show_export(run, source, folder)?;
+            Step::Export { source, target, .. } if run.args.dry_run => {
+                show_export(run, source, &target.join(&source.name))?;
             }
-            Step::Export { folder, .. } => confirm_overwrite(run, folder)?,
+            Step::Export { source, target, .. } => {
+                confirm_overwrite(run, &target.join(&source.name))?;
+            }
         }
     }
     if run.args.dry_run {
@@ -150,8 +152,8 @@ fn carry_out(run: &RestoreRun<'_>, steps: &[Step<'_>]) -> Result<ExitCode, CliEr
             Step::Export {
                 source,
                 export,
-                folder,
-            } => export_source(run, source, export.as_ref(), folder)?,
+                target,
+            } => export_source(run, source, export.as_ref(), target)?,
         });
     }
     Ok(code)
@@ -161,18 +163,19 @@ fn export_source(
     run: &RestoreRun<'_>,
     source: &SnapshotSource,
     export: &dyn Export,
-    folder: &Path,
+    target: &Path,
 ) -> Result<ExitCode, CliError> {
     let ui = &run.context.ui;
     let items = run.items(source)?;
     let mut written_bytes = 0;
-    for file in export_to_folder(&source.name, &items, export, folder)? {
-        written_bytes += file.metadata().map_or(0, |metadata| metadata.len());
-        ui.line(&printable(&format!("{} written", file.display())))?;
-        let (source, file) = (source.name.as_str(), file.display().to_string());
+    for file in export_to_folder(&source.name, &items, export, target)? {
+        written_bytes += file.bytes;
+        let shown = file.path.display().to_string();
+        ui.line(&printable(&format!("{shown} written")))?;
+        let (source, file) = (source.name.as_str(), shown);
         ui.object("exported", &ExportedObject { source, file })?;
     }
-    tell(run, source, folder, written_bytes, 0)?;
+    tell(run, source, &target.join(&source.name), written_bytes, 0)?;
     Ok(ExitCode::Done)
 }
 

@@ -1,4 +1,6 @@
-//! Parts of a PostgreSQL server, and restores by somebody who may little.
+//! Parts of a PostgreSQL server, dumps of it, and restores by somebody who may little.
+
+use std::fs;
 
 use keepstone_testkit::servers::postgres::PostgresServer;
 
@@ -169,4 +171,86 @@ fn a_role_that_may_only_create_databases_restores_and_leaves_no_mark() {
     scene.home.ok(&["restore", "--rollback", id, "--force"]);
     assert_eq!(server.value("copy", USERS), "since,twice");
     scene.assert_nothing_left();
+}
+
+/// Loads a script as the example in the help does.
+fn load(scene: &Scene, script: &[u8], database: &str) {
+    let path = scene.home.path("script.sql");
+    fs::write(&path, script).unwrap();
+    let path = path.to_str().unwrap();
+    let flags = [
+        "-X",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-d",
+        database,
+        "-f",
+        path,
+    ];
+    scene.server.tool("psql", &flags).unwrap();
+}
+
+#[test]
+fn a_dump_that_is_loaded_into_a_copy_changes_nothing_else() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    let url = format!("one={}", server.url("app"));
+    server.execute("postgres", "ALTER ROLE seller PASSWORD 'old'");
+    scene.home.ok(&["backup", &url]);
+    server.execute(
+        "postgres",
+        "ALTER ROLE seller PASSWORD 'rotated'; CREATE ROLE heir; ALTER DATABASE app OWNER TO heir;
+         COMMENT ON DATABASE app IS 'production'",
+    );
+    server.execute("postgres", "CREATE DATABASE copy_of_app");
+    let of_server = || {
+        let roles = "SELECT string_agg(rolname || coalesce(rolpassword, ''), ',' ORDER BY 1) FROM pg_authid";
+        let app = "SELECT datdba::regrole || shobj_description(oid, 'pg_database')
+                   FROM pg_database WHERE datname = 'app'";
+        (
+            server.value("postgres", roles),
+            server.value("postgres", app),
+        )
+    };
+    let before = of_server();
+    let dump = |address: &str| scene.home.run(&["dump", address]).stdout;
+    load(&scene, &dump("latest:one"), "copy_of_app");
+    assert_eq!(server.value("copy_of_app", USERS), "since,twice");
+    assert_eq!(of_server(), before);
+    let restricted = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).unwrap();
+        let lines = text.lines().filter(|line| !line.contains("restrict "));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        restricted(dump("latest:one/app")),
+        restricted(dump("latest:one"))
+    );
+    // Who names it gets what changes the server.
+    let globals = restricted(dump("latest:one/globals.sql"));
+    assert!(globals.contains("ALTER ROLE \"seller\""), "{globals}");
+    assert!(!globals.contains("CREATE TABLE"), "{globals}");
+    let out = scene.home.text("out");
+    scene.home.ok(&["restore", "latest:one", "--target", &out]);
+    assert_eq!(
+        scene.home.files_below("out"),
+        ["one/app.sql", "one/globals.sql"]
+    );
+}
+
+#[test]
+fn a_dump_of_several_databases_asks_which() {
+    let scene = Scene::new();
+    let said = scene.home.fails(2, &["dump", "latest:pg"]);
+    assert!(said.contains("source pg holds 3 databases"), "{said}");
+    let names = "pg/app, pg/log, pg/postgres, pg/globals.sql";
+    assert!(said.contains(names), "{said}");
+    let server = &scene.server;
+    server.execute("postgres", "CREATE DATABASE copy");
+    let script = scene.home.run(&["dump", "latest:pg/log"]).stdout;
+    load(&scene, &script, "copy");
+    assert_eq!(server.value("copy", USERS), "saved,twice");
+    let said = scene.home.fails(1, &["dump", "latest:pg/absent"]);
+    assert!(said.contains("the snapshot holds no pg/absent"), "{said}");
 }
