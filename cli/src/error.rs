@@ -103,18 +103,11 @@ impl CliError {
             Self::Engine(error) | Self::Capture(error) => engine_exit(error),
             Self::Source(error) => source_exit(error, ExitCode::Failed),
             Self::Busy(_) => ExitCode::NotAlone,
-            // Whoever stopped reading has what they wanted.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::Done,
             Self::Output(error) | Self::File { source: error, .. } if is_full(error) => {
                 ExitCode::NoSpace
             }
             _ => ExitCode::Failed,
         }
-    }
-
-    /// Whether there is nothing to say.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.exit_code() == ExitCode::Done
     }
 
     /// The message with everything underneath, on one line.
@@ -318,6 +311,6 @@ mod tests {
         let error = CliError::Output(io::ErrorKind::StorageFull.into());
         assert_eq!(error.exit_code(), ExitCode::NoSpace);
         let error = CliError::Output(io::ErrorKind::BrokenPipe.into());
-        assert!(error.is_silent());
+        assert_eq!(error.exit_code(), ExitCode::Failed);
     }
 }

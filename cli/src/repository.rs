@@ -223,6 +223,22 @@ pub(crate) fn find_snapshot<'a>(
     Ok(select(all, &wanted, &filter_of(filter))?)
 }
 
+/// Finds snapshots as a user names them, each once: one may be named in several ways.
+pub(crate) fn find_snapshots<'a>(
+    all: &'a [Listed],
+    references: &[SnapshotRef],
+    filter: &FilterArgs,
+) -> Result<Vec<&'a Listed>, CliError> {
+    let mut found: Vec<&Listed> = Vec::new();
+    for reference in references {
+        let listed = find_snapshot(all, reference, filter)?;
+        if found.iter().all(|other| other.id != listed.id) {
+            found.push(listed);
+        }
+    }
+    Ok(found)
+}
+
 /// One writer's memory of one repository, locked against a second run.
 pub(crate) struct WriterState {
     folder: PrivateFolder,

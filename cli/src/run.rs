@@ -140,9 +140,7 @@ fn without_secrets(text: &str, arguments: &[OsString]) -> String {
 
 fn end(error: &CliError, ui: &Ui) -> ExitCode {
     let code = error.exit_code();
-    if !error.is_silent() {
-        ui.error(code, &error.message(), error.advice().as_deref());
-    }
+    ui.error(code, &error.message(), error.advice().as_deref());
     code
 }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod check;
+mod closed;
 mod completions;
 mod config;
 mod diff;

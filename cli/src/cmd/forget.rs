@@ -16,7 +16,7 @@ use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::keep::{KeepRules, TagList};
 use crate::reference::SnapshotRef;
-use crate::repository::{filter_of, find_snapshot};
+use crate::repository::{filter_of, find_snapshots};
 use crate::source_name::SourceName;
 use crate::ui::Table;
 use crate::ui::format::count;
@@ -207,16 +207,14 @@ fn decide_all(
         source: args.filter.source.clone(),
     };
     match request {
-        ForgetRequest::Named(references) => references
-            .iter()
-            .map(|reference| {
-                let found = find_snapshot(all, reference, &filter)?;
-                Ok(Verdict {
-                    id: found.id,
-                    reasons: vec![],
-                })
-            })
-            .collect(),
+        ForgetRequest::Named(references) => {
+            let found = find_snapshots(all, references, &filter)?;
+            let verdicts = found.into_iter().map(|listed| Verdict {
+                id: listed.id,
+                reasons: vec![],
+            });
+            Ok(verdicts.collect())
+        }
         ForgetRequest::ByRules(book) => {
             let wanted = filter_of(&filter);
             let set = args.filter.set.as_ref().map(ToString::to_string);

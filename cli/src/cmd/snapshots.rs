@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::report::SnapshotObject;
-use crate::repository::{filter_of, find_snapshot};
+use crate::repository::{filter_of, find_snapshots};
 use crate::ui::Table;
 use crate::ui::format::{count, printable, size};
 use crate::ui::table::Align;
@@ -99,12 +99,8 @@ fn chosen<'a>(args: &SnapshotsArgs, all: &'a [Listed]) -> Result<Vec<&'a Listed>
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect());
     }
-    let found = args.snapshots.iter();
-    let mut found = found
-        .map(|reference| find_snapshot(all, reference, &args.filter))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut found = find_snapshots(all, &args.snapshots, &args.filter)?;
     found.sort_by_key(|listed| (listed.snapshot.time_ns, listed.id));
-    found.dedup_by_key(|listed| listed.id);
     Ok(found)
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::repository::{filter_of, find_snapshot};
+use crate::repository::{filter_of, find_snapshots};
 use crate::ui::format::{count, size};
 
 const EXAMPLES: &str = "\
@@ -50,9 +50,7 @@ pub(crate) fn run(args: &StatsArgs, context: &Context) -> Result<ExitCode, CliEr
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect()
     } else {
-        let found = args.snapshots.iter();
-        let found = found.map(|reference| find_snapshot(&all, reference, &args.filter));
-        found.collect::<Result<_, _>>()?
+        find_snapshots(&all, &args.snapshots, &args.filter)?
     };
     let packs = repo.list(ObjectKind::Pack)?;
     let index = repo.list(ObjectKind::Index)?;

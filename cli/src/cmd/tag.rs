@@ -15,7 +15,7 @@ use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::repository::{WriterState, filter_of, find_snapshot};
+use crate::repository::{WriterState, filter_of, find_snapshots};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,9 +66,7 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect()
     } else {
-        let found = args.snapshots.iter();
-        let found = found.map(|reference| find_snapshot(&all, reference, &args.filter));
-        found.collect::<Result<_, _>>()?
+        find_snapshots(&all, &args.snapshots, &args.filter)?
     };
     let mut changes = 0_u64;
     for listed in chosen {

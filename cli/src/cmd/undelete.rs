@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::reference::HexPrefix;
 use keepstone_engine::Error;
+use keepstone_engine::snapshot::select::Listed;
 use keepstone_engine::undelete::recommit;
 use serde::Serialize;
 
@@ -40,21 +41,7 @@ pub(crate) fn run(args: &UndeleteArgs, context: &Context) -> Result<ExitCode, Cl
     let repo = context.open_repo()?;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
     let forgotten = repo.forgotten_snapshots()?;
-    for prefix in &args.snapshots {
-        let mut found = forgotten
-            .iter()
-            .filter(|listed| listed.id.matches_prefix(prefix.as_str()));
-        let listed = match (found.next(), found.next()) {
-            (Some(only), None) => only,
-            (None, _) => {
-                let what = format!("no forgotten snapshot begins with {prefix}");
-                return Err(Error::NotFound { what }.into());
-            }
-            _ => {
-                let what = format!("several forgotten snapshots begin with {prefix}");
-                return Err(Error::NotFound { what }.into());
-            }
-        };
+    for listed in find_forgotten(&forgotten, &args.snapshots)? {
         let record = context.session_record(&context.host())?;
         let snapshot = listed.snapshot.clone();
         let (id, history) = recommit(
@@ -81,4 +68,32 @@ pub(crate) fn run(args: &UndeleteArgs, context: &Context) -> Result<ExitCode, Cl
         )?;
     }
     Ok(ExitCode::Done)
+}
+
+/// Finds forgotten snapshots, each once.
+fn find_forgotten<'a>(
+    forgotten: &'a [Listed],
+    prefixes: &[HexPrefix],
+) -> Result<Vec<&'a Listed>, CliError> {
+    let mut chosen: Vec<&Listed> = Vec::new();
+    for prefix in prefixes {
+        let mut found = forgotten
+            .iter()
+            .filter(|listed| listed.id.matches_prefix(prefix.as_str()));
+        let listed = match (found.next(), found.next()) {
+            (Some(only), None) => only,
+            (None, _) => {
+                let what = format!("no forgotten snapshot begins with {prefix}");
+                return Err(Error::NotFound { what }.into());
+            }
+            _ => {
+                let what = format!("several forgotten snapshots begin with {prefix}");
+                return Err(Error::NotFound { what }.into());
+            }
+        };
+        if chosen.iter().all(|other| other.id != listed.id) {
+            chosen.push(listed);
+        }
+    }
+    Ok(chosen)
 }

@@ -10,7 +10,9 @@ pub(crate) mod table;
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -44,15 +46,37 @@ pub(crate) struct UiOptions {
 }
 
 /// Speaks to the user.
+///
+/// Whoever reads the results may have enough before the work is done. That is no failure and stops nothing: what is left of
+/// them goes nowhere, and the verb ends as it would have.
 #[derive(Debug, Clone)]
 pub(crate) struct Ui {
     options: UiOptions,
+    /// Nobody reads standard output any more.
+    is_unread: Arc<AtomicBool>,
 }
 
 impl Ui {
     /// Speaks as the options say.
     pub(crate) fn new(options: UiOptions) -> Self {
-        Self { options }
+        Self {
+            options,
+            is_unread: Arc::default(),
+        }
+    }
+
+    /// Writes to standard output as long as somebody reads it.
+    fn write(&self, act: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), CliError> {
+        if self.is_unread.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match act(&mut io::stdout().lock()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_unread.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            written => written.map_err(CliError::Output),
+        }
     }
 
     /// Whether results are objects.
@@ -84,7 +108,7 @@ impl Ui {
         if !self.options.json {
             return Ok(());
         }
-        json::write_line(&mut io::stdout().lock(), message_type, body).map_err(CliError::Output)
+        self.write(|out| json::write_line(out, message_type, body))
     }
 
     /// Writes a result for people; not with `--json`. Names in it must be printable.
@@ -92,7 +116,7 @@ impl Ui {
         if self.options.json {
             return Ok(());
         }
-        writeln!(io::stdout().lock(), "{text}").map_err(CliError::Output)
+        self.write(|out| writeln!(out, "{text}"))
     }
 
     /// Writes a table; not with `--json`.
@@ -101,19 +125,12 @@ impl Ui {
             return Ok(());
         }
         let text = table.render(terminal_width());
-        io::stdout()
-            .lock()
-            .write_all(text.as_bytes())
-            .map_err(CliError::Output)
+        self.write(|out| out.write_all(text.as_bytes()))
     }
 
     /// Writes bytes as they are, whatever the options.
-    #[expect(clippy::unused_self, reason = "whoever speaks has a voice")]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
-        io::stdout()
-            .lock()
-            .write_all(bytes)
-            .map_err(CliError::Output)
+        self.write(|out| out.write_all(bytes))
     }
 
     /// Says what is being done.
@@ -173,7 +190,11 @@ impl Ui {
         let mut stderr = io::stderr().lock();
         write!(stderr, "{question} [y/N] ")
             .and_then(|()| stderr.flush())
-            .map_err(CliError::Output)?;
+            .map_err(|source| CliError::File {
+                act: "ask on",
+                path: "standard error".into(),
+                source,
+            })?;
         let mut answer = String::new();
         io::stdin()
             .lock()

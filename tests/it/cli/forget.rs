@@ -395,3 +395,21 @@ fn rules_of_the_configuration_are_applied_and_space_is_freed() {
     "###);
     world.ok(&["check", "--read-data"]);
 }
+
+#[test]
+fn a_snapshot_that_is_named_twice_counts_once() {
+    let world = at(&["2024-05-01 10:00"]);
+    let id = world.snapshots().remove(0);
+    for verb in [vec!["tag", "--add", "x"], vec!["stats"]] {
+        let said = world.ok(&[verb.as_slice(), &["latest", "latest"]].concat());
+        assert!(!said.contains("2 snapshots"), "{said}");
+        assert_eq!(world.snapshots().len(), 1);
+    }
+    assert_ne!(world.snapshots(), [id]);
+    let said = world.ok(&["forget", "latest", "latest"]);
+    assert!(said.ends_with("\n1 snapshot forgotten\n"), "{said}");
+    let forgotten = world.json(&["snapshots", "--forgotten"]);
+    let id = forgotten[0]["id"].as_str().unwrap();
+    world.ok(&["undelete", id, id]);
+    assert_eq!(world.snapshots().len(), 1);
+}
