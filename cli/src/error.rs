@@ -74,6 +74,9 @@ pub(crate) enum CliError {
     /// Two runs would use the same thing at once.
     #[error("{0}")]
     Busy(String),
+    /// Another process works on what was named.
+    #[error("{0}")]
+    Running(String),
 }
 
 impl CliError {
@@ -102,7 +105,7 @@ impl CliError {
             Self::Usage { .. } | Self::Config { .. } | Self::Address(_) => ExitCode::Usage,
             Self::Engine(error) | Self::Capture(error) => engine_exit(error),
             Self::Source(error) => source_exit(error, ExitCode::Failed),
-            Self::Busy(_) => ExitCode::NotAlone,
+            Self::Busy(_) | Self::Running(_) => ExitCode::NotAlone,
             Self::Output(error) | Self::File { source: error, .. } if is_full(error) => {
                 ExitCode::NoSpace
             }
@@ -138,6 +141,7 @@ impl CliError {
             Self::Source(error) => source_advice(error),
             Self::Address(error) => Some(error.advice().into()),
             Self::Busy(_) => Some("Wait for it to end, or give another --state-dir.".into()),
+            Self::Running(_) => Some("Wait for it to end.".into()),
             error if error.exit_code() == ExitCode::NoSpace => {
                 Some("Free some space there and run it again.".into())
             }

@@ -21,7 +21,7 @@ use crate::report::tell_backup;
 use crate::repository::{WriterState, parallel};
 use crate::size::Size;
 use crate::source_name::SourceName;
-use crate::source_spec::{self, SourceSpec};
+use crate::source_spec::{self, SourceAddress, SourceSpec};
 use crate::stdin::StdinSource;
 use crate::time::{Moment, parse_moment};
 
@@ -282,8 +282,21 @@ pub(crate) fn request(args: &BackupArgs, context: &Context) -> Result<BackupRequ
         parse_moment(text, &context.clock)
             .map_err(|error| CliError::usage(format!("--time {text}: {error}")))
     });
+    let input = input(args, context)?;
+    let is_files = |spec: &SourceSpec| matches!(spec.address, SourceAddress::Files(_));
+    let has_files = match &input {
+        Input::Sources(specs) => specs.iter().any(is_files),
+        Input::Stream { .. } => false,
+    };
+    if !has_files && args.exclude != ExcludeArgs::default() {
+        return Err(
+            CliError::usage("no files are saved, of which anything could be left out").hint(
+                "--exclude and its likes are for files; [source.NAME] has options for the rest.",
+            ),
+        );
+    }
     Ok(BackupRequest {
-        input: input(args, context)?,
+        input,
         host: args.host.clone().unwrap_or_else(|| context.host()),
         tags: args.tag.iter().flat_map(|list| list.0.clone()).collect(),
         time: time.transpose()?,

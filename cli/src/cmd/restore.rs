@@ -1,13 +1,14 @@
 //! `restore`: brings back what a snapshot holds, into a folder, beside live data, or in its place.
 
+mod earlier;
 mod folder;
 mod live;
 mod selection;
 
-pub(crate) use live::name_unfinished;
+pub(crate) use earlier::name_unfinished;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -17,16 +18,18 @@ use keepstone_engine::restore::CapturedItems;
 use keepstone_engine::snapshot::SnapshotSource;
 use keepstone_engine::snapshot::select::{Listed, Wanted, select};
 
+use self::earlier::Ending;
 use crate::args::FilterArgs;
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{InSnapshot, places_that_exist};
-use crate::reference::{HexPrefix, Reference, SnapshotRef};
+use crate::reference::{Address, HexPrefix, Reference, SnapshotRef};
 use crate::repository::{filter_of, find_snapshot, parallel};
 use crate::source_spec::{self, SourceSpec};
 use crate::time::{Moment, parse_moment};
+use crate::ui::format::printable;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +46,7 @@ Examples:
 
 A restore into a live system is staged beside it, validated, then switched; what it replaced is kept until \
 --discard-old, and --rollback brings it back. --at takes the newest snapshot whose data is of that time or before it, \
-says which, and asks.";
+names it, and asks before it overwrites.";
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
@@ -160,16 +163,16 @@ pub(crate) enum TtlChoice {
 #[command(next_help_heading = "Earlier restores")]
 pub(crate) struct EarlierArgs {
     /// List restores that can be undone or finished
-    #[arg(long, group = "earlier", conflicts_with_all = ["snapshot", "at"])]
+    #[arg(long, group = "earlier", conflicts_with_all = ["snapshot", "at", "target", "to", "in_place"])]
     pub(crate) list: bool,
     /// Finish a restore that was cut off
-    #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at"])]
+    #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at", "target", "to", "in_place"])]
     pub(crate) resume: Option<HexPrefix>,
     /// Undo a restore: bring back what it replaced
-    #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at"])]
+    #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at", "target", "to", "in_place"])]
     pub(crate) rollback: Option<HexPrefix>,
     /// Drop what a restore replaced; after that there is no way back
-    #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at"])]
+    #[arg(long, value_name = "ID", group = "earlier", conflicts_with_all = ["snapshot", "at", "target", "to", "in_place"])]
     pub(crate) discard_old: Option<HexPrefix>,
 }
 
@@ -228,12 +231,18 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context) -> Result<ExitCode, Cli
         let shown = context.clock.show_with_offset(moment.time_ns);
         context.ui.status(&format!("--at is {shown}"));
     }
-    match request {
-        RestoreRequest::List => live::list(context),
-        RestoreRequest::Resume(id) => live::resume(&id, context),
-        RestoreRequest::Rollback(id) => live::rollback(&id, args.force, context),
-        RestoreRequest::DiscardOld(id) => live::discard(&id, args.force, context),
-        RestoreRequest::Restore { which, place } => restore(args, &which, &place, context),
+    let ending = |id| Ending {
+        id,
+        force: args.force,
+        dry_run: args.dry_run,
+        context,
+    };
+    match &request {
+        RestoreRequest::List => earlier::list(context),
+        RestoreRequest::Resume(id) => ending(id).resume(),
+        RestoreRequest::Rollback(id) => ending(id).rollback(),
+        RestoreRequest::DiscardOld(id) => ending(id).discard(),
+        RestoreRequest::Restore { which, place } => restore(args, which, place, context),
     }
 }
 
@@ -244,7 +253,7 @@ fn restore(
     context: &Context,
 ) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
-    live::name_unfinished(context)?;
+    name_unfinished(context)?;
     let all = context.snapshots(&repo)?;
     let filter = filter_of(&args.filter);
     let (listed, address) = match which {
@@ -261,7 +270,7 @@ fn restore(
         listed.snapshot.host
     ));
     refuse_strange(args, place, which, listed, &all, context)?;
-    selection::check(args, place, &listed.snapshot)?;
+    selection::check(args, place, address, &listed.snapshot)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let run = RestoreRun {
         args,
@@ -269,45 +278,140 @@ fn restore(
         store,
         listed,
     };
+    let steps = match place {
+        Place::Elsewhere { target, to } => elsewhere(&run, target.as_deref(), to, address)?,
+        Place::InPlace => in_place(&run, address)?,
+    };
+    refuse_one_place_twice(&steps)?;
+    if steps.is_empty() {
+        return Err(CliError::usage(
+            "the snapshot holds nothing of what was asked for",
+        ));
+    }
     let mut code = ExitCode::Done;
-    let mut did = false;
-    match place {
-        Place::Elsewhere { target, to } => {
-            if let Some(target) = target {
-                did = true;
-                code = code.worse(folder::restore(&run, target, address, to)?);
+    let mut agreed = Vec::new();
+    for step in steps {
+        match step {
+            Step::Folder(step) => {
+                code = code.worse(step.agree(&run)?);
+                agreed.push(Agreed::Folder(step));
             }
-            for spec in to {
-                did = true;
-                live::restore(&run, spec)?;
-            }
+            Step::Live(step) => agreed.extend(step.agree(&run)?.map(Box::new).map(Agreed::Live)),
         }
-        Place::InPlace => {
-            let filter = &args.filter;
-            let store = &run.store;
-            for place in places_that_exist(&listed.snapshot, address.into_iter(), filter, store)? {
-                did = true;
-                let InSnapshot { source, path } = place;
-                if source.kind == "files" {
-                    code = code.worse(folder::in_place(&run, source, &path)?);
-                } else if path.is_root() {
-                    live::restore(&run, &live::spec_of(source, context)?)?;
-                } else {
-                    return Err(CliError::usage(format!(
-                        "source {} is restored as a whole",
-                        source.name
-                    ))
-                    .hint("--database, --table and their likes choose a part."));
-                }
+    }
+    if args.dry_run {
+        return Ok(code);
+    }
+    carry_out(&run, agreed)
+}
+
+/// What is to be done with one source. All of them are known before the first is planned.
+enum Step<'a> {
+    Folder(folder::Step<'a>),
+    Live(live::Step<'a>),
+}
+
+/// The same, planned and agreed to. All of them are, before the first is carried out: a no leaves nothing half done.
+enum Agreed<'a> {
+    Folder(folder::Step<'a>),
+    Live(Box<live::Agreed>),
+}
+
+impl Agreed<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Folder(step) => step.name().to_owned(),
+            Self::Live(step) => step.name().to_owned(),
+        }
+    }
+
+    fn carry_out(self, run: &RestoreRun<'_>) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Folder(step) => step.carry_out(run),
+            Self::Live(step) => step.carry_out(run.context).map(|()| ExitCode::Done),
+        }
+    }
+}
+
+fn elsewhere<'a>(
+    run: &RestoreRun<'a>,
+    target: Option<&Path>,
+    to: &[SourceSpec],
+    address: Option<&Address>,
+) -> Result<Vec<Step<'a>>, CliError> {
+    let mut steps = Vec::new();
+    if let Some(target) = target {
+        let in_folder = folder::steps(run, target, address, to)?;
+        if in_folder.is_empty() {
+            return Err(CliError::usage("nothing is left for --target"));
+        }
+        steps.extend(in_folder.into_iter().map(Step::Folder));
+    }
+    for spec in to {
+        steps.push(Step::Live(live::Step::new(run, spec)?));
+    }
+    Ok(steps)
+}
+
+fn in_place<'a>(
+    run: &RestoreRun<'a>,
+    address: Option<&Address>,
+) -> Result<Vec<Step<'a>>, CliError> {
+    let (filter, store) = (&run.args.filter, &run.store);
+    let mut steps = Vec::new();
+    for place in places_that_exist(&run.listed.snapshot, address.into_iter(), filter, store)? {
+        let InSnapshot { source, path } = place;
+        steps.push(if source.kind == "files" {
+            Step::Folder(folder::in_place(run, source, &path))
+        } else if path.is_root() {
+            let spec = live::spec_of(source, run.context)?;
+            Step::Live(live::Step::new(run, &spec)?)
+        } else {
+            return Err(selection::is_whole(&source.name));
+        });
+    }
+    Ok(steps)
+}
+
+/// The second would find the first, and not what the user has agreed to lose.
+fn refuse_one_place_twice(steps: &[Step<'_>]) -> Result<(), CliError> {
+    let mut places = BTreeMap::new();
+    for step in steps {
+        let Step::Live(step) = step else { continue };
+        let Some(place) = step.place() else { continue };
+        if let Some(other) = places.insert(place, step.name()) {
+            return Err(CliError::usage(format!(
+                "the sources {other} and {} would go to the same place",
+                step.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn carry_out(run: &RestoreRun<'_>, agreed: Vec<Agreed<'_>>) -> Result<ExitCode, CliError> {
+    let mut code = ExitCode::Done;
+    let mut left: Vec<_> = agreed.iter().map(Agreed::name).collect();
+    for (done, step) in agreed.into_iter().enumerate() {
+        match step.carry_out(run) {
+            Ok(of_step) => code = code.worse(of_step),
+            Err(error) => {
+                let failed_and_left = left.split_off(done);
+                tell_done(run, &left, failed_and_left.get(1..).unwrap_or_default());
+                return Err(error);
             }
         }
     }
-    if did {
-        Ok(code)
-    } else {
-        Err(CliError::usage(
-            "the snapshot holds nothing of what was asked for",
-        ))
+    Ok(code)
+}
+
+/// Of several sources one failed: what became of the others.
+fn tell_done(run: &RestoreRun<'_>, done: &[String], left: &[String]) {
+    for (names, what) in [(done, "restored before that"), (left, "not restored")] {
+        if !names.is_empty() {
+            let text = format!("{what}: {}", names.join(", "));
+            run.context.ui.warning(&printable(&text));
+        }
     }
 }
 

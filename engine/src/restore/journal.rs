@@ -8,9 +8,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::random;
@@ -121,8 +123,77 @@ impl Journal {
         Ok((entries, unreadable))
     }
 
+    /// Takes an entry, which need not be written yet, for this process alone; none if another process has it. A process
+    /// that is killed gives it back.
+    pub fn hold(&self, id: ObjectId) -> Result<Option<HeldEntry>> {
+        let path = self.lock_path(id);
+        let failed = |source| local("lock the journal", &path, source);
+        loop {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            let file = options.open(&path).map_err(failed)?;
+            if !try_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(failed)? {
+                return Ok(None);
+            }
+            // Who had it before takes its name away at the end.
+            if is_named(&file, &path).map_err(failed)? {
+                return Ok(Some(HeldEntry { path, _file: file }));
+            }
+        }
+    }
+
+    /// Whether a process works on an entry.
+    pub fn is_held(&self, id: ObjectId) -> Result<bool> {
+        let path = self.lock_path(id);
+        let failed = |source| local("look at the lock of the journal", &path, source);
+        match File::open(&path) {
+            // Shared: who only looks is not taken for somebody who works.
+            Ok(file) => {
+                let free = try_lock(&file, FlockOperation::NonBlockingLockShared);
+                Ok(!free.map_err(failed)?)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn lock_path(&self, id: ObjectId) -> PathBuf {
+        self.folder.join(format!("{id}.lock"))
+    }
+
     fn path(&self, id: ObjectId) -> PathBuf {
         self.folder.join(format!("{id}.json"))
+    }
+}
+
+/// An entry that no other process may work on, until this is dropped.
+#[derive(Debug)]
+pub struct HeldEntry {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for HeldEntry {
+    fn drop(&mut self) {
+        // An empty file that nobody holds says nothing: it may as well stay.
+        let _best_effort = fs::remove_file(&self.path);
+    }
+}
+
+fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
+    match flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match fs::metadata(path) {
+        Ok(named) => Ok(identity(named) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,7 +7,7 @@ mod target;
 
 pub use export::{ExportedFile, export_to_folder, export_to_writer};
 pub use items::{CapturedItems, source_failed};
-pub use journal::{Journal, JournalEntry};
+pub use journal::{HeldEntry, Journal, JournalEntry};
 pub use target::{
     Recovery, RestoreReport, discard, is_unfinished, recover, restore_to, rollback, unfinished,
 };

@@ -90,13 +90,7 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
         }
         let Some(before) = kept else { continue };
         if !switched && found.contains_key(&database.live) {
-            return Err(SourceError::new(
-                SourceErrorKind::Occupied,
-                format!(
-                    "database {} is no longer the one that this restore switched in; what it replaced is {before}",
-                    database.live
-                ),
-            ));
+            return Err(switcher.is_another(&database.live, before));
         }
         renames.push(names::rename(before, &database.live));
         renames.push(format!(
@@ -121,14 +115,20 @@ pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<
     let switcher = Switcher { settings, state };
     let mut session = switcher.connect()?;
     let found = switcher.look(&mut session)?;
-    for DatabasePlan { live, before, .. } in &state.databases {
-        if !switcher.is_ours(&found, live) {
-            // Discarded before, or never switched: then what is kept may be all there is.
-            continue;
+    let kept = |database: &'_ DatabasePlan| {
+        let before = database.before.clone();
+        before.filter(|before| found.contains_key(before))
+    };
+    for database in &state.databases {
+        // Never switched, or replaced since: what is kept may be all there is.
+        if let Some(before) = kept(database)
+            && !switcher.is_ours(&found, &database.live)
+        {
+            return Err(switcher.is_another(&database.live, &before));
         }
-        if let Some(before) = before.as_ref().filter(|before| found.contains_key(*before)) {
-            switcher.drop_database(&mut session, before)?;
-        }
+    }
+    for before in state.databases.iter().filter_map(kept) {
+        switcher.drop_database(&mut session, &before)?;
     }
     for (role, comment) in marked_roles(&mut session, &state.id)? {
         switcher.run(&mut session, &comment_on("ROLE", &role, comment.as_deref()))?;
@@ -200,6 +200,18 @@ impl Switcher<'_> {
     fn is_ours(&self, found: &Found, name: &str) -> bool {
         let comment = found.get(name).and_then(Option::as_deref);
         id_of(comment).as_ref() == Some(&self.state.id)
+    }
+
+    /// Its mark is gone, and with it the proof that what it replaced may go.
+    fn is_another(&self, live: &str, before: &str) -> SourceError {
+        SourceError::new(
+            SourceErrorKind::Occupied,
+            format!(
+                "database {live} at {} is no longer the one that this restore switched in, or its comment was \
+                 changed; what it replaced is {before}",
+                self.settings.server()
+            ),
+        )
     }
 
     /// Changes all names in one transaction.

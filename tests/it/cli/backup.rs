@@ -447,3 +447,17 @@ fn what_is_excluded_is_left_out() {
     HOME/data/sub/list.txt
     "###);
 }
+
+#[test]
+fn what_to_leave_out_of_files_needs_files() {
+    let world = World::filled();
+    let database = world.database();
+    for flags in [&["--exclude", "*"][..], &["--one-file-system"]] {
+        for what in [&[database.as_str()][..], &["--stdin"]] {
+            let said = world.run(&[&["backup"], what, flags].concat());
+            assert!(said.starts_with("exit 2\n"), "{said}");
+            assert!(said.contains("no files are saved"), "{said}");
+        }
+        world.ok(&[&["backup", "data", &database][..], flags].concat());
+    }
+}

@@ -2,6 +2,7 @@
 
 mod chosen;
 mod live;
+mod several;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,7 +91,7 @@ fn help_of_restore() {
 
     A restore into a live system is staged beside it, validated, then switched; what it replaced is kept
     until --discard-old, and --rollback brings it back. --at takes the newest snapshot whose data is of
-    that time or before it, says which, and asks.
+    that time or before it, names it, and asks before it overwrites.
     "###);
 }
 
@@ -409,4 +410,27 @@ fn an_export_goes_through_no_link() {
     error: cannot write the export in HOME/out/sqlite-app.db: HOME/out/sqlite-app.db is no folder
     "###);
     assert_eq!(fs::read_dir(world.path("elsewhere")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_cannot_be_restored_shows_before() {
+    let world = World::filled();
+    world.backup(&["backup", "data"]);
+    fs::remove_dir_all(world.path("data/sub")).unwrap();
+    fs::create_dir(world.path("elsewhere")).unwrap();
+    symlink(world.path("elsewhere"), world.path("data/sub")).unwrap();
+    let lines = |more: &[&str]| {
+        let restore = ["restore", "latest", "--in-place"];
+        world.run(&[&restore, more].concat())
+    };
+    let dry = lines(&["--dry-run"]);
+    let real = lines(&["--force"]);
+    let warnings = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("warning:"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(dry.starts_with("exit 3"), "{dry}");
+    assert!(real.starts_with("exit 3"), "{real}");
+    assert!(!warnings(&dry).is_empty(), "{dry}");
+    assert_eq!(warnings(&dry), warnings(&real));
 }

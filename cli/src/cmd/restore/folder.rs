@@ -43,8 +43,8 @@ struct Done<'a> {
     problems: usize,
 }
 
-/// What is to be done with one source, planned before anything is written.
-enum Step<'a> {
+/// What is to be done with one source.
+pub(super) enum Step<'a> {
     /// Files, in a folder, of which a part may be meant.
     Files {
         source: &'a SnapshotSource,
@@ -59,12 +59,12 @@ enum Step<'a> {
 }
 
 /// Writes `DIR/abs/path` for files and `DIR/NAME/…` for the rest; sources that go elsewhere are left out.
-pub(super) fn restore(
-    run: &RestoreRun<'_>,
+pub(super) fn steps<'a>(
+    run: &RestoreRun<'a>,
     target: &Path,
     address: Option<&Address>,
     elsewhere: &[SourceSpec],
-) -> Result<ExitCode, CliError> {
+) -> Result<Vec<Step<'a>>, CliError> {
     let filter = &run.args.filter;
     let places = places_that_exist(
         &run.listed.snapshot,
@@ -98,16 +98,16 @@ pub(super) fn restore(
             None => files_step(run, source, &target.join(&source.name), &path),
         });
     }
-    carry_out(run, &steps)
+    Ok(steps)
 }
 
-/// Restores files to where they were.
-pub(super) fn in_place(
-    run: &RestoreRun<'_>,
-    source: &SnapshotSource,
+/// Files to where they were.
+pub(super) fn in_place<'a>(
+    run: &RestoreRun<'a>,
+    source: &'a SnapshotSource,
     path: &RepoPath,
-) -> Result<ExitCode, CliError> {
-    carry_out(run, &[files_step(run, source, Path::new("/"), path)])
+) -> Step<'a> {
+    files_step(run, source, Path::new("/"), path)
 }
 
 fn files_step<'a>(
@@ -129,34 +129,40 @@ fn files_step<'a>(
     Step::Files { source, options }
 }
 
-/// Asks for everything first: a no leaves nothing half done.
-fn carry_out(run: &RestoreRun<'_>, steps: &[Step<'_>]) -> Result<ExitCode, CliError> {
-    for step in steps {
-        match step {
-            Step::Files { source, options } => plan_files(run, source, options)?,
-            Step::Export { source, target, .. } if run.args.dry_run => {
-                show_export(run, source, &target.join(&source.name))?;
-            }
-            Step::Export { source, target, .. } => {
-                confirm_overwrite(run, &target.join(&source.name))?;
+impl Step<'_> {
+    /// The source.
+    pub(super) fn name(&self) -> &str {
+        let (Self::Files { source, .. } | Self::Export { source, .. }) = self;
+        &source.name
+    }
+
+    /// Shows what would be done, or asks for it where something would be lost.
+    pub(super) fn agree(&self, run: &RestoreRun<'_>) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Files { source, options } => return plan_files(run, source, options),
+            Self::Export { source, target, .. } => {
+                let folder = target.join(&source.name);
+                if run.args.dry_run {
+                    show_export(run, source, &folder)?;
+                } else {
+                    confirm_overwrite(run, &folder)?;
+                }
             }
         }
+        Ok(ExitCode::Done)
     }
-    if run.args.dry_run {
-        return Ok(ExitCode::Done);
-    }
-    let mut code = ExitCode::Done;
-    for step in steps {
-        code = code.worse(match step {
-            Step::Files { source, options } => files(run, source, options)?,
-            Step::Export {
+
+    /// Writes.
+    pub(super) fn carry_out(&self, run: &RestoreRun<'_>) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Files { source, options } => files(run, source, options),
+            Self::Export {
                 source,
                 export,
                 target,
-            } => export_source(run, source, export.as_ref(), target)?,
-        });
+            } => export_source(run, source, export.as_ref(), target),
+        }
     }
-    Ok(code)
 }
 
 fn export_source(
@@ -195,12 +201,11 @@ fn show_export(
     run.context.ui.object("restore_change", &change)
 }
 
-/// Shows what would be done, or asks for it where something would be lost.
 fn plan_files(
     run: &RestoreRun<'_>,
     source: &SnapshotSource,
     options: &FilesRestoreOptions,
-) -> Result<(), CliError> {
+) -> Result<ExitCode, CliError> {
     let items = run.items(source)?;
     let mut dry = options.clone();
     dry.dry_run = true;
@@ -211,14 +216,15 @@ fn plan_files(
     }
     let overwrites = planned.count(Act::Overwrite) + planned.count(Act::Delete);
     if overwrites == 0 || run.args.force {
-        return Ok(());
+        return Ok(ExitCode::Done);
     }
     let what = count(overwrites as u64, "entry").replace("entrys", "entries");
     let question = format!(
         "{what} in {} would be overwritten or removed. Go on?",
         options.target.display()
     );
-    confirm(run, &question)
+    confirm(run, &question)?;
+    Ok(ExitCode::Done)
 }
 
 fn files(
@@ -258,7 +264,7 @@ fn show_plan(
     source: &SnapshotSource,
     target: &Path,
     planned: &FilesRestoreReport,
-) -> Result<(), CliError> {
+) -> Result<ExitCode, CliError> {
     for change in planned
         .changes
         .iter()
@@ -274,10 +280,19 @@ fn show_plan(
             .ui
             .object("restore_change", &ChangeObject { source, act, path })?;
     }
+    for problem in &planned.problems {
+        let text = format!("{}: {}", problem.path, problem.reason);
+        run.context.ui.warning(&printable(&text));
+    }
     run.context.ui.line(&format!(
         "dry run: {} unchanged",
         planned.count(Act::Unchanged)
-    ))
+    ))?;
+    Ok(if planned.problems.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Incomplete
+    })
 }
 
 fn end(

@@ -1,11 +1,12 @@
 //! Which flags choose a part of a source, and of which kinds: a flag that a source does not know is refused, before it
 //! is restored as a whole by mistake.
 
-use keepstone_engine::snapshot::Snapshot;
+use keepstone_engine::snapshot::{Snapshot, SnapshotSource};
 
-use super::{DatabaseArgs, Place, RestoreArgs, TtlChoice};
+use super::{DatabaseArgs, FileArgs, Place, RestoreArgs, TtlChoice};
 use crate::error::CliError;
 use crate::place_in;
+use crate::reference::Address;
 
 /// A flag that was given.
 pub(super) struct Flag {
@@ -37,36 +38,60 @@ impl DatabaseArgs {
     }
 }
 
+impl FileArgs {
+    /// The flags that were given and choose what is restored.
+    fn choosing(&self) -> Vec<Flag> {
+        given([
+            (!self.include.is_empty(), "--include", &["files"]),
+            (!self.exclude.is_empty(), "--exclude", &["files"]),
+        ])
+    }
+
+    /// The flags that were given and say how it is restored.
+    fn writing(&self) -> Vec<Flag> {
+        given([
+            (self.delete, "--delete", &["files"]),
+            (self.verify, "--verify", &["files"]),
+            (self.privileged, "--privileged", &["files"]),
+        ])
+    }
+}
+
 fn given<const N: usize>(flags: [(bool, &'static str, &'static [&'static str]); N]) -> Vec<Flag> {
     let flags = flags.into_iter().filter(|(is_given, ..)| *is_given);
     flags.map(|(_, name, kinds)| Flag { name, kinds }).collect()
 }
 
-/// Refuses flags that a source which is restored live, or in place, does not know.
+/// Where a source goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Folder,
+    InPlace,
+    Live,
+}
+
+/// Refuses what cannot be meant of the sources that are restored: it would be passed over in silence, and more be restored
+/// than was asked for.
 pub(super) fn check(
     args: &RestoreArgs,
     place: &Place,
+    address: Option<&Address>,
     snapshot: &Snapshot,
 ) -> Result<(), CliError> {
-    let mut flags = args.databases.given();
-    let sources: Vec<_> = match place {
-        Place::InPlace => {
-            flags.extend(given([
-                (!args.files.include.is_empty(), "--include", &["files"]),
-                (!args.files.exclude.is_empty(), "--exclude", &["files"]),
-            ]));
-            place_in::sources(snapshot, &args.filter)
-                .into_iter()
-                .collect()
-        }
-        Place::Elsewhere { to, .. } => {
-            let names = to.iter().map(|spec| spec.name.to_string());
-            names.filter_map(|name| snapshot.source(&name)).collect()
-        }
-    };
-    for source in sources {
-        let unknown = |flag: &&Flag| !flag.kinds.contains(&source.kind.as_str());
-        if let Some(flag) = flags.iter().find(unknown) {
+    let sources = sources(args, place, address, snapshot)?;
+    let of_databases = args.databases.given();
+    let of_files = args.files.choosing();
+    for (source, way) in &sources {
+        // A folder gets whole exports.
+        let mut flags: Vec<&Flag> = match way {
+            Way::Folder => vec![],
+            Way::InPlace | Way::Live => of_databases.iter().collect(),
+        };
+        flags.extend(&of_files);
+        let mut unknown = flags
+            .iter()
+            .filter(|flag| !flag.kinds.contains(&source.kind.as_str()));
+        if let Some(flag) = unknown.next() {
             return Err(CliError::usage(format!(
                 "source {} is of kind {}, which {} is not for",
                 source.name, source.kind, flag.name
@@ -74,5 +99,63 @@ pub(super) fn check(
             .hint("Name the sources that are meant with --source, or by --to."));
         }
     }
+    let has_files = sources.iter().any(|(source, _)| source.kind == "files");
+    if let Some(flag) = args.files.writing().first().filter(|_| !has_files) {
+        return Err(CliError::usage(format!(
+            "no files are restored, which {} is for",
+            flag.name
+        )));
+    }
     Ok(())
+}
+
+/// What is restored, and which way it goes.
+fn sources<'a>(
+    args: &RestoreArgs,
+    place: &Place,
+    address: Option<&Address>,
+    snapshot: &'a Snapshot,
+) -> Result<Vec<(&'a SnapshotSource, Way)>, CliError> {
+    let is_addressed = |source: &SnapshotSource| match address {
+        None => true,
+        Some(Address::File(_)) => source.kind == "files",
+        Some(Address::InSource { source: name, .. }) => name.to_string() == source.name,
+    };
+    let chosen = place_in::sources(snapshot, &args.filter).into_iter();
+    let chosen = chosen.filter(|source| is_addressed(source));
+    let (target, to) = match place {
+        Place::InPlace => return Ok(chosen.map(|source| (source, Way::InPlace)).collect()),
+        Place::Elsewhere { target, to } => (target, to),
+    };
+    let mut live = Vec::new();
+    for spec in to {
+        let name = spec.name.to_string();
+        if !args.filter.source.is_empty() && !args.filter.source.contains(&spec.name) {
+            return Err(CliError::usage(format!(
+                "--source leaves {name} out, and --to names it"
+            )));
+        }
+        let is_part = match address {
+            None => false,
+            Some(Address::File(_)) => true,
+            Some(Address::InSource { source, path }) => *source != spec.name || !path.is_root(),
+        };
+        if is_part {
+            return Err(is_whole(&name));
+        }
+        live.extend(snapshot.source(&name).map(|source| (source, Way::Live)));
+    }
+    let is_live = |source: &SnapshotSource| live.iter().any(|(other, _)| other.name == source.name);
+    let folder: Vec<_> = match target {
+        Some(_) => chosen.filter(|source| !is_live(source)).collect(),
+        None => Vec::new(),
+    };
+    let folder = folder.into_iter().map(|source| (source, Way::Folder));
+    Ok(folder.chain(live.iter().copied()).collect())
+}
+
+/// A path cannot choose a part of a database.
+pub(super) fn is_whole(name: &str) -> CliError {
+    CliError::usage(format!("source {name} is restored as a whole"))
+        .hint("Leave out the path; --database, --table and their likes choose a part.")
 }

@@ -175,7 +175,7 @@ fn a_command_takes_what_was_saved_on_its_standard_input() {
     tee read everything and ended with status 0; what it made was not compared
     "###);
     assert_eq!(fs::read_to_string(world.path("loaded")).unwrap(), "hello");
-    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", "note=command:false", "--force"]), @r###"
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--to", "note=command:false --password=hunter2", "--force"]), @r###"
     exit 23
     -- stderr
     snapshot ID1 of TIME, host web1
@@ -186,6 +186,10 @@ fn a_command_takes_what_was_saved_on_its_standard_input() {
     error: source note failed: false ended with status 1; and what it left behind could not be undone: source note failed: cannot undo what false may have done
     hint: keepstone restore --list names it. --rollback tries again; --discard-old lets it be.
     "###);
+    for entry in fs::read_dir(world.path("state/keepstone/restores")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!text.contains("hunter2"), "{text}");
+    }
     // Nobody knows what it did: it is named until that is accepted.
     insta::assert_snapshot!(world.run(&["restore", "--list"]), @r###"
     exit 0
@@ -202,6 +206,25 @@ fn a_command_takes_what_was_saved_on_its_standard_input() {
     -- stderr
     error: source note failed: cannot undo what false may have done
     "###);
+    insta::assert_snapshot!(world.run(&["restore", "--resume", &id, "--force"]), @r###"
+    exit 2
+    -- stderr
+    error: restore ID1 ran a command, whose arguments are not kept: they may hold secrets
+    hint: Restore it anew with --to; restore --discard-old ID1 lets this one be.
+    "###);
+    for (flag, act) in [
+        (
+            "--rollback",
+            "would undo the restore of note to command:false",
+        ),
+        (
+            "--discard-old",
+            "would let be whatever was left in command:false",
+        ),
+    ] {
+        let said = world.ok(&["restore", flag, &id, "--dry-run"]);
+        assert_eq!(said, format!("{act}\n"));
+    }
     insta::assert_snapshot!(world.run(&["restore", "--discard-old", &id, "--force"]), @r###"
     exit 0
     -- stdout
@@ -212,4 +235,65 @@ fn a_command_takes_what_was_saved_on_its_standard_input() {
     -- stderr
     no earlier restore has kept or left anything
     "###);
+}
+
+#[test]
+fn how_an_earlier_restore_would_end_is_shown_and_asked_for() {
+    let world = World::filled();
+    let database = world.database();
+    world.backup(&["backup", &database]);
+    world.sql("UPDATE t SET name = 'newer' WHERE id = 50");
+    world.ok(&["restore", "latest", "--in-place", "--force"]);
+    let lines = world.json(&["restore", "--list"]);
+    let entry = of_type(&lines, "restore")[0];
+    assert_eq!(entry["running"], false);
+    let id = entry["id"].as_str().unwrap();
+    let dry = |flag: &str| {
+        let said = world.run(&["restore", flag, id, "--dry-run"]);
+        let lines = world.json(&["restore", flag, id, "--dry-run"]);
+        assert_eq!(of_type(&lines, "restore").len(), 1);
+        said
+    };
+    insta::assert_snapshot!(dry("--rollback"), @r###"
+    exit 0
+    -- stdout
+    would bring back HOME/app.db.keepstone-ID1.old in sqlite:HOME/app.db
+    "###);
+    insta::assert_snapshot!(dry("--discard-old"), @r###"
+    exit 0
+    -- stdout
+    would remove HOME/app.db.keepstone-ID1.old for ever
+    "###);
+    assert_eq!(name_of_50(&world, "app.db"), "name 50");
+    // As if it had been killed before it could write down that it was done.
+    let path = world.path(&format!("state/keepstone/restores/{id}.json"));
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"switched\"", "\"switching\"")).unwrap();
+    insta::assert_snapshot!(dry("--resume"), @r###"
+    exit 0
+    -- stdout
+    would finish the restore of sqlite-app.db to sqlite:HOME/app.db and replace HOME/app.db
+    "###);
+    insta::assert_snapshot!(dry("--rollback"), @r###"
+    exit 0
+    -- stdout
+    would undo the restore of sqlite-app.db to sqlite:HOME/app.db
+    "###);
+    insta::assert_snapshot!(dry("--discard-old"), @r###"
+    exit 0
+    -- stdout
+    would let be whatever was left in sqlite:HOME/app.db
+    "###);
+    insta::assert_snapshot!(world.run(&["restore", "--resume", id]), @r###"
+    exit 2
+    -- stderr
+    error: Finish the restore of sqlite-app.db to sqlite:HOME/app.db and replace HOME/app.db? Nobody can be asked
+    hint: Say yes beforehand with --force.
+    "###);
+    assert!(fs::read_to_string(&path).unwrap().contains("switching"));
+    world.ok(&["restore", "--resume", id, "--force"]);
+    world.ok(&["restore", "--rollback", id, "--force"]);
+    assert_eq!(name_of_50(&world, "app.db"), "newer");
+    let left = fs::read_dir(world.path("state/keepstone/restores")).unwrap();
+    assert_eq!(left.count(), 0);
 }

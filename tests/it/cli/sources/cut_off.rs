@@ -62,7 +62,8 @@ fn left(home: &Home) -> String {
         .to_owned()
 }
 
-fn nothing_is_left(home: &Home) {
+fn nothing_is_cut_off(home: &Home) {
+    fs::write(home.path("file"), "x").unwrap();
     let said = home.ok(&["backup", &home.text("file")]);
     assert!(!said.contains("cut off"), "{said}");
 }
@@ -110,7 +111,7 @@ fn sqlite() {
             let id = left(&home);
             home.ok(&["restore", way, &id, "--force"]);
             assert_eq!(value(), expected, "{way} {table:?}");
-            nothing_is_left(&home);
+            nothing_is_cut_off(&home);
         }
     }
 }
@@ -142,7 +143,7 @@ fn redis() {
             let id = left(&home);
             home.ok(&["restore", way, &id, "--force"]);
             assert_eq!(value(), expected, "{words:?} {way}");
-            nothing_is_left(&home);
+            nothing_is_cut_off(&home);
         }
     }
 }
@@ -183,7 +184,7 @@ fn postgres() {
                 expected,
                 "{words:?} {way}"
             );
-            nothing_is_left(&home);
+            nothing_is_cut_off(&home);
             if let Some((_, rest)) = said.split_once("--discard-old ") {
                 home.ok(&["restore", "--discard-old", rest.trim(), "--force"]);
             }
@@ -262,4 +263,38 @@ fn an_empty_redis_is_filled_without_a_trace() {
         let keys = |db| -> Vec<String> { server.connection_to(db).keys("*").unwrap() };
         assert_eq!((keys(0), keys(15)), (vec!["key".to_owned()], Vec::new()));
     }
+}
+
+#[test]
+fn a_restore_that_is_running_is_left_alone() {
+    let home = Home::new();
+    let live = Connection::open(home.path("app.db")).unwrap();
+    live.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES ('saved')")
+        .unwrap();
+    let address = format!("db=sqlite:{}", home.text("app.db"));
+    home.ok(&["backup", &address]);
+    // It waits for who writes.
+    live.execute_batch("BEGIN IMMEDIATE; UPDATE t SET a = 'since'")
+        .unwrap();
+    let restore = [
+        "restore", "latest", "--force", "--to", &address, "--table", "t",
+    ];
+    let to_be_killed = || {
+        wait_for_phase(&home, "switching");
+        let listed = home.ok(&["--json", "restore", "--list"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!(listed["running"], true);
+        assert!(home.ok(&["restore", "--list"]).contains("running"));
+        nothing_is_cut_off(&home);
+        let id = listed["id"].as_str().unwrap();
+        for way in ["--resume", "--rollback", "--discard-old"] {
+            let said = home.fails(11, &["restore", way, id, "--force"]);
+            assert!(said.contains("is running"), "{said}");
+        }
+    };
+    kill(&home, &restore, to_be_killed);
+    live.execute_batch("COMMIT").unwrap();
+    let id = left(&home);
+    home.ok(&["restore", "--rollback", &id, "--force"]);
+    assert_eq!(home.files_below("state/keepstone/restores").len(), 0);
 }

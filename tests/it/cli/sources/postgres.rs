@@ -254,3 +254,30 @@ fn a_dump_of_several_databases_asks_which() {
     let said = scene.home.fails(1, &["dump", "latest:pg/absent"]);
     assert!(said.contains("the snapshot holds no pg/absent"), "{said}");
 }
+
+#[test]
+fn what_was_replaced_is_kept_until_it_is_surely_what_was_replaced() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    let to = format!("pg={}", server.url("app"));
+    let flags = ["--force", "--to", &to, "--database", "app"];
+    let id = scene
+        .home
+        .restored(&[&["restore", "latest"][..], &flags].concat());
+    let mark = server.value(
+        "postgres",
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'app'",
+    );
+    // It takes the mark off.
+    server.execute("postgres", "COMMENT ON DATABASE app IS 'production'");
+    let discard = ["restore", "--discard-old", &id, "--force"];
+    let said = scene.home.fails(23, &discard);
+    assert!(said.contains("no longer the one"), "{said}");
+    assert!(!said.contains("removed"), "{said}");
+    assert_eq!(server.databases().len(), 4);
+    assert!(scene.home.ok(&["restore", "--list"]).contains(&id));
+    server.execute("postgres", &format!("COMMENT ON DATABASE app IS '{mark}'"));
+    scene.home.ok(&discard);
+    assert_eq!(server.databases(), ["app", "log", "postgres"]);
+    scene.assert_nothing_left();
+}

@@ -1,0 +1,421 @@
+//! What earlier restores have kept or left: it is listed, finished, undone or dropped. Nothing is touched that a process
+//! still works on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keepstone_engine::id::ObjectId;
+use keepstone_engine::repo::{Store, Usable};
+use keepstone_engine::restore::{
+    CapturedItems, HeldEntry, Journal, JournalEntry, Recovery, discard as discard_old,
+    is_unfinished, recover, rollback as roll_back, unfinished,
+};
+use keepstone_engine::source::{Phase, Target};
+use serde::{Deserialize, Serialize};
+
+use super::DatabaseArgs;
+use super::live::{carry_out, journal, tell_kept};
+use crate::cancel::cancel;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::password::PasswordFrom;
+use crate::reference::HexPrefix;
+use crate::repository::parallel;
+use crate::source_options::SourceOptions;
+use crate::source_spec::{Scheme, SourceAddress, SourceSpec, parse_address};
+use crate::time::rfc3339;
+use crate::ui::Table;
+use crate::ui::format::printable;
+use crate::ui::table::Align;
+
+/// What makes a target again: as the user gave it, without a secret. What is chosen of the capture stands in the plan.
+#[derive(Debug, Serialize, Deserialize)]
+struct TargetRecord {
+    url: String,
+    password_file: Option<PathBuf>,
+    password_command: Option<String>,
+    #[serde(default)]
+    source_options: SourceOptions,
+}
+
+/// A restore as `--json` gives it.
+#[derive(Serialize)]
+pub(super) struct EntryObject<'a> {
+    id: String,
+    time: String,
+    source: &'a str,
+    target: &'a str,
+    phase: Phase,
+    kept: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ListedObject<'a> {
+    #[serde(flatten)]
+    entry: EntryObject<'a>,
+    running: bool,
+}
+
+/// An earlier restore that is to be ended, and how.
+pub(super) struct Ending<'a> {
+    pub(super) id: &'a HexPrefix,
+    pub(super) force: bool,
+    pub(super) dry_run: bool,
+    pub(super) context: &'a Context,
+}
+
+/// An earlier restore that nobody else works on, until this is dropped.
+struct Found {
+    journal: Journal,
+    entry: JournalEntry,
+    target: Box<dyn Target>,
+    _held: HeldEntry,
+}
+
+/// Lists what earlier restores have kept or left.
+pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
+    let journal = journal(context)?;
+    let (entries, unreadable) = journal.list()?;
+    let columns = ["ID", "Time", "Source", "Target", "State", "Keeps"];
+    let mut table = Table::new(&columns.map(|name| (name, Align::Left)));
+    for entry in &entries {
+        let running = journal.is_held(entry.id)?;
+        let state = match (running, is_unfinished(entry)) {
+            (true, _) => "running",
+            (false, true) => "UNFINISHED",
+            (false, false) => "done",
+        };
+        table.row([
+            entry.id.short(),
+            context.clock.show(entry.time_ns),
+            entry.source.clone(),
+            entry.address.clone(),
+            state.into(),
+            entry.plan.keeps.join(", "),
+        ]);
+        let entry = object_of(entry);
+        context
+            .ui
+            .object("restore", &ListedObject { entry, running })?;
+    }
+    for problem in unreadable {
+        context.ui.warning(&printable(&problem));
+    }
+    if entries.is_empty() {
+        context
+            .ui
+            .status("no earlier restore has kept or left anything");
+        return Ok(ExitCode::Done);
+    }
+    context.ui.table(table)?;
+    Ok(ExitCode::Done)
+}
+
+/// Names restores that were killed before their end.
+pub(crate) fn name_unfinished(context: &Context) -> Result<(), CliError> {
+    let journal = journal(context)?;
+    let (entries, _) = journal.list()?;
+    for entry in unfinished(&entries) {
+        if journal.is_held(entry.id)? {
+            continue;
+        }
+        let id = entry.id.short();
+        context.ui.warning(&printable(&format!(
+            "a restore of {} to {} was cut off: finish it with keepstone restore --resume {id}, or undo it with \
+             --rollback {id}",
+            entry.source, entry.address
+        )));
+    }
+    Ok(())
+}
+
+impl Ending<'_> {
+    /// Finishes a restore that was cut off: from the snapshot where it was not yet staged and validated.
+    pub(super) fn resume(&self) -> Result<ExitCode, CliError> {
+        let found = self.find()?;
+        let Found { entry, target, .. } = &found;
+        let id = entry.id.short();
+        if !is_unfinished(entry) {
+            return Err(CliError::usage(format!("restore {id} was finished")));
+        }
+        let is_begun_anew = entry.phase == Phase::Staging;
+        if is_begun_anew && entry.kind == Scheme::Command.as_str() {
+            return Err(CliError::usage(format!(
+                "restore {id} ran a command, whose arguments are not kept: they may hold secrets"
+            ))
+            .hint(format!(
+                "Restore it anew with --to; restore --discard-old {id} lets this one be."
+            )));
+        }
+        let replaced = match entry.plan.replaces.as_slice() {
+            [] => String::new(),
+            replaces => format!(" and replace {}", replaces.join(", ")),
+        };
+        let what = format!("the restore of {} to {}", entry.source, entry.address);
+        if self.dry_run {
+            return self.show(entry, &format!("would finish {what}{replaced}"));
+        }
+        self.confirm(&format!("Finish {what}{replaced}?"))?;
+        if is_begun_anew {
+            let items = items_of(entry, self.context)?;
+            let entry = entry.clone();
+            carry_out(&items, target.as_ref(), entry, &found.journal, self.context)?;
+            return Ok(ExitCode::Done);
+        }
+        let report = recover(target.as_ref(), entry, &found.journal, Recovery::Finish)?;
+        self.context.ui.line(&printable(&format!(
+            "{}: restored to {}, as it was staged and validated before",
+            entry.source, entry.address
+        )))?;
+        tell_kept(&report, self.context)?;
+        Ok(ExitCode::Done)
+    }
+
+    /// Brings back what a restore had replaced, or undoes one that was cut off.
+    pub(super) fn rollback(&self) -> Result<ExitCode, CliError> {
+        let found = self.find()?;
+        let Found { entry, target, .. } = &found;
+        let (kept, address) = (entry.plan.keeps.join(", "), &entry.address);
+        let is_switched = entry.phase == Phase::Switched;
+        if self.dry_run {
+            let act = match (is_switched, kept.as_str()) {
+                (true, "") => format!("would remove what was restored to {address}"),
+                (true, kept) => format!("would bring back {kept} in {address}"),
+                (false, _) => format!("would undo the restore of {} to {address}", entry.source),
+            };
+            return self.show(entry, &act);
+        }
+        if is_switched {
+            self.confirm(&match kept.as_str() {
+                "" => format!("Remove what was restored to {address}?"),
+                kept => format!("Bring back {kept} in {address}?"),
+            })?;
+            roll_back(target.as_ref(), entry, &found.journal)?;
+        } else {
+            recover(target.as_ref(), entry, &found.journal, Recovery::Undo)?;
+        }
+        let ui = &self.context.ui;
+        ui.line(&printable(&format!("{address} is as it was before")))?;
+        ui.object("rolled_back", &object_of(entry))?;
+        Ok(ExitCode::Done)
+    }
+
+    /// Drops what a restore had replaced.
+    pub(super) fn discard(&self) -> Result<ExitCode, CliError> {
+        let found = self.find()?;
+        let Found { entry, target, .. } = &found;
+        let kept = entry.plan.keeps.join(", ");
+        let is_switched = entry.phase == Phase::Switched;
+        if self.dry_run {
+            let act = match (is_switched, kept.as_str()) {
+                (true, "") => format!("restore {} had replaced nothing", entry.id.short()),
+                (true, kept) => format!("would remove {kept} for ever"),
+                (false, _) => format!("would let be whatever was left in {}", entry.address),
+            };
+            return self.show(entry, &act);
+        }
+        let said = if !is_switched {
+            self.confirm(&format!("Let be whatever was left in {}?", entry.address))?;
+            if recover(target.as_ref(), entry, &found.journal, Recovery::Undo).is_err() {
+                found.journal.remove(entry.id)?;
+            }
+            format!("restore {} is let be", entry.id.short())
+        } else if kept.is_empty() {
+            discard_old(target.as_ref(), entry, &found.journal)?;
+            format!("restore {} had replaced nothing", entry.id.short())
+        } else {
+            self.confirm(&format!("Remove {kept} for ever?"))?;
+            discard_old(target.as_ref(), entry, &found.journal)?;
+            format!("{kept} removed")
+        };
+        self.context.ui.line(&printable(&said))?;
+        self.context.ui.object("discarded", &object_of(entry))?;
+        Ok(ExitCode::Done)
+    }
+
+    fn show(&self, entry: &JournalEntry, act: &str) -> Result<ExitCode, CliError> {
+        self.context.ui.line(&printable(act))?;
+        let entry = object_of(entry);
+        let listed = ListedObject {
+            entry,
+            running: false,
+        };
+        self.context.ui.object("restore", &listed)?;
+        Ok(ExitCode::Done)
+    }
+
+    fn confirm(&self, question: &str) -> Result<(), CliError> {
+        if self.force || self.context.ui.confirm(&printable(question))? {
+            Ok(())
+        } else {
+            Err(CliError::Refused("nothing was changed".into()))
+        }
+    }
+
+    fn find(&self) -> Result<Found, CliError> {
+        let journal = journal(self.context)?;
+        let (entries, _) = journal.list()?;
+        let mut fitting = entries
+            .into_iter()
+            .filter(|entry| entry.id.to_string().starts_with(self.id.as_str()));
+        let id = match (fitting.next(), fitting.next()) {
+            (Some(only), None) => only.id,
+            (None, _) => {
+                return Err(not_found(format!(
+                    "no earlier restore begins with {}",
+                    self.id
+                )));
+            }
+            _ => {
+                return Err(not_found(format!(
+                    "several earlier restores begin with {}",
+                    self.id
+                )));
+            }
+        };
+        let held = hold(&journal, id)?;
+        // Read again: until now another process may have gone on with it.
+        let (entries, _) = journal.list()?;
+        let entry = entries.into_iter().find(|entry| entry.id == id);
+        let entry = entry.ok_or_else(|| not_found(format!("restore {} is over", id.short())))?;
+        let spec = spec_of(&entry)?;
+        let target = self.context.target(&spec, &DatabaseArgs::default())?;
+        Ok(Found {
+            journal,
+            entry,
+            target,
+            _held: held,
+        })
+    }
+}
+
+/// Keeps other processes from a restore while this one works on it.
+pub(super) fn hold(journal: &Journal, id: ObjectId) -> Result<HeldEntry, CliError> {
+    let held = journal.hold(id)?;
+    held.ok_or_else(|| CliError::Running(format!("restore {} is running", id.short())))
+}
+
+/// What a restore that was cut off has read.
+fn items_of(entry: &JournalEntry, context: &Context) -> Result<CapturedItems, CliError> {
+    let repo = context.open_repo()?;
+    if repo.id() != entry.repository {
+        return Err(CliError::usage(format!(
+            "restore {} is of another repository",
+            entry.id.short()
+        ))
+        .hint("Name that one with --repo, or undo the restore with --rollback."));
+    }
+    let all = context.snapshots(&repo)?;
+    let listed = all.iter().find(|listed| listed.id == entry.snapshot);
+    let source = listed.and_then(|listed| listed.snapshot.source(&entry.source));
+    let source = source.ok_or_else(|| {
+        not_found(format!(
+            "snapshot {} is gone, so that restore {} can only be undone",
+            entry.snapshot.short(),
+            entry.id.short()
+        ))
+    })?;
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
+    Ok(CapturedItems::open(&store, source, parallel(), &cancel())?)
+}
+
+/// What the journal keeps of a target.
+pub(super) fn record(spec: &SourceSpec, target: &dyn Target) -> serde_json::Value {
+    let url = match &spec.address {
+        // Anybody may write a secret among the arguments of a command.
+        SourceAddress::Url(Scheme::Command, _) => quoted(&target.address()),
+        SourceAddress::Url(_, url) => url.clone(),
+        SourceAddress::Files(_) => String::new(),
+    };
+    let (password_file, password_command) = match &spec.password {
+        Some(PasswordFrom::File(path)) => (Some(path.clone()), None),
+        Some(PasswordFrom::Command(command)) => (None, Some(command.clone())),
+        _ => (None, None),
+    };
+    let record = TargetRecord {
+        url,
+        password_file,
+        password_command,
+        source_options: spec.options.recordable(),
+    };
+    serde_json::to_value(record).unwrap_or_default()
+}
+
+/// `command:PROGRAM`, so that it is one word again when it is parsed.
+fn quoted(address: &str) -> String {
+    let (scheme, program) = address.split_once(':').unwrap_or(("command", address));
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    let quote = |c: char| {
+        if is_plain(c) {
+            c.into()
+        } else {
+            format!("\\{c}")
+        }
+    };
+    format!(
+        "{scheme}:{}",
+        program.chars().map(quote).collect::<String>()
+    )
+}
+
+fn spec_of(entry: &JournalEntry) -> Result<SourceSpec, CliError> {
+    let record: TargetRecord = serde_json::from_value(entry.target.clone()).map_err(|error| {
+        not_found(format!(
+            "the journal of restore {} is damaged: {error}",
+            entry.id
+        ))
+    })?;
+    let (address, password) = parse_address(&record.url)?;
+    let name = entry
+        .source
+        .parse()
+        .map_err(|_| not_found("the journal names no source".into()))?;
+    let file = record.password_file.map(PasswordFrom::File);
+    let password = file
+        .or_else(|| record.password_command.map(PasswordFrom::Command))
+        .or(password);
+    Ok(SourceSpec {
+        name,
+        address,
+        password,
+        options: record.source_options,
+        was_named: true,
+    })
+}
+
+fn not_found(what: String) -> CliError {
+    keepstone_engine::Error::NotFound { what }.into()
+}
+
+pub(super) fn object_of(entry: &JournalEntry) -> EntryObject<'_> {
+    EntryObject {
+        id: entry.id.to_string(),
+        time: rfc3339(entry.time_ns),
+        source: &entry.source,
+        target: &entry.address,
+        phase: entry.phase,
+        kept: &entry.plan.keeps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keepstone_sources::command::{CommandSettings, CommandTarget};
+
+    use super::*;
+
+    #[test]
+    fn of_a_command_only_the_program_is_kept() {
+        for (typed, kept) in [
+            ("command:/bin/load --password=hunter2", "command:/bin/load"),
+            ("command:'it'\\''s a' x", "command:it\\'s\\ a"),
+        ] {
+            let settings = CommandSettings::parse_url(typed).unwrap();
+            let address = CommandTarget::new(settings).address();
+            assert_eq!(quoted(&address), kept);
+            let again = CommandSettings::parse_url(kept).unwrap();
+            assert_eq!(CommandTarget::new(again).address(), address);
+        }
+    }
+}
