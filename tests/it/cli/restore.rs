@@ -415,10 +415,9 @@ fn an_export_goes_through_no_link() {
 #[test]
 fn what_cannot_be_restored_shows_before() {
     let world = World::filled();
-    world.backup(&["backup", "data"]);
-    fs::remove_dir_all(world.path("data/sub")).unwrap();
-    fs::create_dir(world.path("elsewhere")).unwrap();
-    symlink(world.path("elsewhere"), world.path("data/sub")).unwrap();
+    world.backup(&["backup", "data/sub"]);
+    fs::rename(world.path("data"), world.path("elsewhere")).unwrap();
+    symlink(world.path("elsewhere"), world.path("data")).unwrap();
     let lines = |more: &[&str]| {
         let restore = ["restore", "latest", "--in-place"];
         world.run(&[&restore, more].concat())
