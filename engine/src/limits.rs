@@ -92,8 +92,6 @@ pub const PARENT_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 pub const READ_TOGETHER_BYTES: usize = 16 * 1024 * 1024;
 /// Decoded segments kept for reading, in bytes.
 pub const SEGMENT_CACHE_BYTES: usize = 40 * 1024 * 1024;
-/// Decoded segments that the making of one chunk holds on to.
-pub const OPENED_SEGMENTS: usize = 16;
 /// Decoded record blocks kept for reading, in bytes.
 pub const BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Entries of decoded folders kept for looking things up.

@@ -105,13 +105,7 @@ pub fn postgres_address(data: &[u8]) -> bool {
         };
         PostgresSettings::parse_url_in(text, environment).ok()
     };
-    let Some(settings) = std::str::from_utf8(data).ok().and_then(parse) else {
-        return false;
-    };
-    let shown = settings.address();
-    let again = parse(&shown).map(|settings| settings.address());
-    assert_eq!(again.as_deref(), Some(shown.as_str()));
-    true
+    shows_itself(data, |text| Some(parse(text)?.address()))
 }
 
 pub fn postgres_address_seeds() -> Vec<Vec<u8>> {
@@ -125,13 +119,17 @@ pub fn postgres_address_seeds() -> Vec<Vec<u8>> {
 
 /// The same for Redis.
 pub fn redis_address(data: &[u8]) -> bool {
-    let parse = |text: &str| RedisSettings::parse_url(text).ok();
-    let Some(settings) = std::str::from_utf8(data).ok().and_then(parse) else {
+    shows_itself(data, |text| {
+        Some(RedisSettings::parse_url(text).ok()?.address())
+    })
+}
+
+/// Whether this is an address; `show` parses one and shows it.
+fn shows_itself(data: &[u8], show: impl Fn(&str) -> Option<String>) -> bool {
+    let Some(shown) = std::str::from_utf8(data).ok().and_then(&show) else {
         return false;
     };
-    let shown = settings.address();
-    let again = parse(&shown).map(|settings| settings.address());
-    assert_eq!(again.as_deref(), Some(shown.as_str()));
+    assert_eq!(show(&shown).as_deref(), Some(shown.as_str()));
     true
 }
 

@@ -10,16 +10,13 @@ use crate::error::Result;
 use crate::id::ChunkId;
 use crate::limits::READ_TOGETHER_BYTES;
 use crate::progress::{Event, Observer};
-use crate::repo::{Span, Store};
+use crate::repo::{Span, Store, in_groups};
 use crate::segment::SegmentId;
 use crate::snapshot::select::Listed;
 use crate::tree::{Body, ChunkList, Node};
 
 /// Bytes of chunks that a thread takes at a time.
 const TAKE_BYTES: usize = READ_TOGETHER_BYTES / 2;
-
-/// A chunk, and where most of it lies: pack and offset.
-type Placed = ((u32, u64), ChunkId, u32);
 
 /// Makes every chunk of these snapshots; answers those that are as they should be, with their lengths. What is wrong with
 /// the others, the walk over the snapshots tells.
@@ -32,16 +29,10 @@ pub(super) fn verify(
 ) -> Result<HashMap<ChunkId, u32>> {
     let chunks = in_order(store, leaves(store, snapshots, cancel)?)?;
     observer.event(Event::Total {
-        bytes: chunks.iter().map(|(_, _, len)| u64::from(*len)).sum(),
+        bytes: bytes_of(&chunks),
         items: 0,
     });
-    let mut bytes = 0;
-    let shares: Vec<_> = chunks
-        .chunk_by(|_, (_, _, len)| {
-            bytes = (bytes + *len as usize) % TAKE_BYTES;
-            bytes >= *len as usize
-        })
-        .collect();
+    let shares = in_groups(&chunks, TAKE_BYTES);
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = || {
         let done = make(store, &shares, &next, &stopped, observer, cancel);
@@ -64,7 +55,7 @@ pub(super) fn verify(
 /// One thread's shares, taken one by one.
 fn make(
     store: &Store,
-    shares: &[&[Placed]],
+    shares: &[&[(ChunkId, u32)]],
     next: &AtomicUsize,
     stopped: &AtomicBool,
     observer: &dyn Observer,
@@ -76,21 +67,24 @@ fn make(
             break;
         };
         cancel.check()?;
-        let wanted: Vec<_> = share.iter().map(|(_, id, len)| (*id, *len)).collect();
         bytes.clear();
-        match store.read_chunks(&wanted, &mut bytes) {
-            Ok(()) => good.extend(wanted),
+        match store.read_chunks(share, &mut bytes) {
+            Ok(()) => good.extend_from_slice(share),
             Err(error) => {
                 damage(error)?;
-                one_by_one(store, &wanted, &mut good, cancel)?;
+                one_by_one(store, share, &mut good, cancel)?;
             }
         }
         observer.event(Event::BytesRead {
             source: None,
-            bytes: share.iter().map(|(_, _, len)| u64::from(*len)).sum(),
+            bytes: bytes_of(share),
         });
     }
     Ok(good)
+}
+
+fn bytes_of(chunks: &[(ChunkId, u32)]) -> u64 {
+    chunks.iter().map(|(_, len)| u64::from(*len)).sum()
 }
 
 /// Where one of a share is not as it should be, the others may be.
@@ -153,7 +147,7 @@ fn leaves(store: &Store, snapshots: &[Listed], cancel: &Cancel) -> Result<HashMa
 }
 
 /// Sorted by where most of each chunk lies. What lies nowhere comes first, and is soon found to be missing.
-fn in_order(store: &Store, leaves: HashMap<ChunkId, u32>) -> Result<Vec<Placed>> {
+fn in_order(store: &Store, leaves: HashMap<ChunkId, u32>) -> Result<Vec<(ChunkId, u32)>> {
     let mut placed = Vec::with_capacity(leaves.len());
     let mut spans = Vec::new();
     for (id, len) in leaves {
@@ -170,7 +164,7 @@ fn in_order(store: &Store, leaves: HashMap<ChunkId, u32>) -> Result<Vec<Placed>>
         placed.push((place.unwrap_or_default(), id, len));
     }
     placed.sort_unstable();
-    Ok(placed)
+    Ok(placed.into_iter().map(|(_, id, len)| (id, len)).collect())
 }
 
 fn mostly_in(spans: &[Span]) -> Option<SegmentId> {

@@ -55,33 +55,14 @@ impl Store {
     fn read_together(&self, wanted: &[(ChunkId, u32)], out: &mut Vec<u8>) -> Result<bool> {
         let state = self.state();
         let start = out.len();
-        let mut placed = Vec::new();
-        let (mut spans, mut at) = (Vec::new(), start);
+        let (mut placed, mut end) = (Vec::new(), start);
         for (id, len) in wanted {
-            spans.clear();
-            self.spans_of(&state, *id, Some(*len), &mut spans)?;
-            if placed.len() + spans.len() > limits::CHUNK_EXTENTS_MAX {
+            end = self.place(&state, *id, Some(*len), end, &mut placed)?;
+            if placed.len() > limits::CHUNK_EXTENTS_MAX {
                 return Ok(false);
             }
-            for span in &spans {
-                placed.push(Placed { span: *span, at });
-                at += span.len as usize;
-            }
         }
-        placed.sort_unstable_by_key(|part| (part.span.segment, part.at));
-        out.resize(at, 0);
-        for parts in placed.chunk_by(|a, b| a.span.segment == b.span.segment) {
-            let Some(first) = parts.first() else {
-                continue;
-            };
-            let bytes = self.segment_in(&state, first.span.segment)?;
-            for part in parts {
-                let to = out.get_mut(part.at..part.at + part.span.len as usize);
-                if let Some(to) = to {
-                    to.copy_from_slice(cut_out(&bytes, part.span)?);
-                }
-            }
-        }
+        self.fill(&state, placed, end, out)?;
         let mut rest = out.get(start..).unwrap_or_default();
         for (id, len) in wanted {
             let (bytes, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
@@ -141,33 +122,20 @@ impl Store {
         len: Option<u32>,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let mut spans = Vec::new();
-        out.reserve(self.spans_of(state, id, len, &mut spans)? as usize);
-        // Extents alternate between the few segments of a few hours.
-        let mut opened: Vec<(SegmentId, Arc<Vec<u8>>)> = Vec::new();
-        for span in spans {
-            let known = opened.iter().find(|(id, _)| *id == span.segment);
-            let bytes = if let Some((_, bytes)) = known {
-                Arc::clone(bytes)
-            } else {
-                let bytes = self.segment_in(state, span.segment)?;
-                opened.truncate(limits::OPENED_SEGMENTS - 1);
-                opened.insert(0, (span.segment, Arc::clone(&bytes)));
-                bytes
-            };
-            out.extend_from_slice(cut_out(&bytes, span)?);
-        }
-        Ok(())
+        let mut placed = Vec::new();
+        let end = self.place(state, id, len, out.len(), &mut placed)?;
+        self.fill(state, placed, end, out)
     }
 
-    /// Appends where a whole chunk lies; answers its length, which is the one that was asked for.
-    fn spans_of(
+    /// Notes where a whole chunk lies, which is as long as was asked for, and that it goes to `start`; answers where it ends.
+    fn place(
         &self,
         state: &State,
         id: ChunkId,
         len: Option<u32>,
-        out: &mut Vec<Span>,
-    ) -> Result<u32> {
+        start: usize,
+        placed: &mut Vec<Placed>,
+    ) -> Result<usize> {
         let at = self.find(state, id)?;
         let known = self.block(state, at.block)?.block.chunk_len(at.ordinal);
         let known = known.ok_or(Error::MissingChunk { chunk: id })?;
@@ -183,8 +151,40 @@ impl Store {
             offset: 0,
             len: known,
         };
-        Resolver::new(self, state).resolve(part, out)?;
-        Ok(known)
+        let mut spans = Vec::new();
+        Resolver::new(self, state).resolve(part, &mut spans)?;
+        let mut at = start;
+        placed.extend(spans.into_iter().map(|span| {
+            let part = Placed { span, at };
+            at += span.len as usize;
+            part
+        }));
+        Ok(at)
+    }
+
+    /// Makes `out` so long and puts everything into its place; each segment is opened once.
+    fn fill(
+        &self,
+        state: &State,
+        mut placed: Vec<Placed>,
+        end: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        placed.sort_unstable_by_key(|part| (part.span.segment, part.at));
+        out.resize(end, 0);
+        for parts in placed.chunk_by(|a, b| a.span.segment == b.span.segment) {
+            let Some(first) = parts.first() else {
+                continue;
+            };
+            let bytes = self.segment_in(state, first.span.segment)?;
+            for part in parts {
+                let to = out.get_mut(part.at..part.at + part.span.len as usize);
+                if let Some(to) = to {
+                    to.copy_from_slice(cut_out(&bytes, part.span)?);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The plaintext of a segment.
@@ -196,22 +196,12 @@ impl Store {
         self.segments.get_or_load(
             id,
             || {
-                let mut last = Error::Missing {
-                    object: format!("segment {id}"),
-                };
-                let mut places: Vec<_> = state.index.segment(id).collect();
-                places.sort_by_key(|place| !state.is_usable(place.pack));
-                for place in places {
-                    match self.read_box(state, place) {
-                        Ok(bytes) => return Ok(bytes),
-                        Err(error) => last = error,
-                    }
-                }
-                if last.is_damage() {
+                let read = from_any_place(state, id, |place| self.read_box(state, place));
+                if read.as_ref().is_err_and(Error::is_damage) {
                     lock(&self.lost).insert(id);
                     state.forget_findings();
                 }
-                Err(last)
+                read
             },
             Vec::len,
         )
@@ -230,32 +220,28 @@ impl Store {
             object: format!("segment {id}"),
         };
         let wrapped = *state.index.key(id.session).ok_or_else(missing)?;
-        let session = self.session_key(&state, id.session)?;
-        let mut places: Vec<_> = state.index.segment(id).collect();
-        places.sort_by_key(|place| !state.is_usable(place.pack));
-        let mut last = missing();
-        for place in places {
-            let Some(pack) = state.index.pack(place.pack) else {
-                continue;
-            };
-            let key = ObjectKey::pack(pack.name);
-            let read = self.repo.past_copies(&key, || {
-                let stored = read_stored_box(&self.repo, pack.name, place)?;
-                let object = || format!("box {} of {key}", place.header.counter);
-                open_box(&session, self.repo.id(), &place.header, stored.clone())
-                    .map_err(|error| Error::corrupt(object())(error))?;
+        from_any_place(&state, id, |place| {
+            let stored = self.open_at(&state, place, |session, stored| {
+                open_box(session, self.repo.id(), &place.header, stored.clone())?;
                 Ok(stored)
-            });
-            match read {
-                Ok(stored) => return Ok((place.header, stored, wrapped)),
-                Err(error) if error.is_damage() => last = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
+            })?;
+            Ok((place.header, stored, wrapped))
+        })
     }
 
     pub(super) fn read_box(&self, state: &State, place: &BoxRef) -> Result<Vec<u8>> {
+        self.open_at(state, place, |session, stored| {
+            open_box(session, self.repo.id(), &place.header, stored)
+        })
+    }
+
+    /// Reads what is stored at a place and lets it be opened.
+    fn open_at(
+        &self,
+        state: &State,
+        place: &BoxRef,
+        open: impl Fn(&SessionKey, Vec<u8>) -> Result<Vec<u8>, FormatError>,
+    ) -> Result<Vec<u8>> {
         let pack = state.index.pack(place.pack);
         let pack = pack.ok_or_else(|| Error::Missing {
             object: "a pack of the index".into(),
@@ -265,8 +251,7 @@ impl Store {
         let object = || format!("box {} of {key}", place.header.counter);
         self.repo.past_copies(&key, || {
             let stored = read_stored_box(&self.repo, pack.name, place)?;
-            open_box(&session, self.repo.id(), &place.header, stored)
-                .map_err(|error| Error::corrupt(object())(error))
+            open(&session, stored).map_err(|error| Error::corrupt(object())(error))
         })
     }
 
@@ -285,6 +270,44 @@ impl Store {
         lock(&self.keys).insert(session, Arc::clone(&key));
         Ok(key)
     }
+}
+
+/// The first answer of the places at which a segment lies, usable ones first.
+fn from_any_place<T>(
+    state: &State,
+    id: SegmentId,
+    read: impl Fn(&BoxRef) -> Result<T>,
+) -> Result<T> {
+    let mut last = Error::Missing {
+        object: format!("segment {id}"),
+    };
+    let mut places: Vec<_> = state.index.segment(id).collect();
+    places.sort_by_key(|place| !state.is_usable(place.pack));
+    for place in places {
+        match read(place) {
+            Ok(found) => return Ok(found),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Neighbouring chunks as parts of about so many bytes at most, to be read together.
+pub fn in_groups(chunks: &[(ChunkId, u32)], bytes_max: usize) -> Vec<&[(ChunkId, u32)]> {
+    let mut groups = Vec::new();
+    let mut rest = chunks;
+    while !rest.is_empty() {
+        let mut size = 0;
+        let count = rest.iter().take_while(|(_, len)| {
+            let fits = size == 0 || size + *len as usize <= bytes_max;
+            size += *len as usize;
+            fits
+        });
+        let (group, tail) = rest.split_at(count.count().max(1));
+        groups.push(group);
+        rest = tail;
+    }
+    groups
 }
 
 fn cut_out(segment: &[u8], span: Span) -> Result<&[u8]> {

@@ -9,13 +9,10 @@ use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::limits::READ_TOGETHER_BYTES;
 use crate::path::RepoPath;
-use crate::repo::Store;
+use crate::repo::{Store, in_groups};
 use crate::snapshot::{SnapshotSource, SourceDetails};
 use crate::source::{CaptureReport, ItemInfo, Items, OpenFacts, SourceError, SourceErrorKind};
 use crate::tree::{Body, Content};
-
-/// Bytes of content that one thread reads at a time.
-const GROUP_BYTES: u64 = READ_TOGETHER_BYTES as u64;
 
 /// The items of one source of one snapshot.
 #[derive(Debug, Clone)]
@@ -101,10 +98,10 @@ impl CapturedItems {
             take(bytes.get(cut..).unwrap_or_default())
         };
         let size: u64 = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
-        if size <= 2 * GROUP_BYTES || self.parallel < 2 {
+        if size <= 2 * READ_TOGETHER_BYTES as u64 || self.parallel < 2 {
             return self.read_here(&chunks, &mut trimmed);
         }
-        self.read_ahead(&groups(&chunks), &mut trimmed)
+        self.read_ahead(&in_groups(&chunks, READ_TOGETHER_BYTES), &mut trimmed)
     }
 
     fn read_here(
@@ -112,7 +109,7 @@ impl CapturedItems {
         chunks: &[(ChunkId, u32)],
         take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        for group in groups(chunks) {
+        for group in in_groups(chunks, READ_TOGETHER_BYTES) {
             take(&self.read_group(group).map_err(pass)?)?;
         }
         Ok(())
@@ -156,23 +153,6 @@ impl CapturedItems {
         self.store.read_chunks(group, &mut bytes)?;
         Ok(bytes)
     }
-}
-
-fn groups(chunks: &[(ChunkId, u32)]) -> Vec<&[(ChunkId, u32)]> {
-    let mut groups = Vec::new();
-    let mut rest = chunks;
-    while !rest.is_empty() {
-        let mut size = 0;
-        let count = rest.iter().take_while(|(_, len)| {
-            let fits = size == 0 || size + u64::from(*len) <= GROUP_BYTES;
-            size += u64::from(*len);
-            fits
-        });
-        let (group, tail) = rest.split_at(count.count().max(1));
-        groups.push(group);
-        rest = tail;
-    }
-    groups
 }
 
 impl Items for CapturedItems {
