@@ -115,19 +115,7 @@ impl CliError {
 
     /// The message with everything underneath, on one line.
     pub(crate) fn message(&self) -> String {
-        let mut parts = vec![self.to_string()];
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            match parts.last_mut() {
-                // Some causes begin with what was said above them, and some are quoted there.
-                Some(above) if text.starts_with(above.as_str()) => *above = text,
-                Some(above) if above.ends_with(&text) => {}
-                _ => parts.push(text),
-            }
-            cause = error.source();
-        }
-        parts.join(": ")
+        in_one_line(self)
     }
 
     /// What to do, a sentence.
@@ -148,6 +136,23 @@ impl CliError {
             _ => None,
         }
     }
+}
+
+/// An error with everything underneath.
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut parts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        match parts.last_mut() {
+            // Some causes begin with what was said above them, and some are quoted there.
+            Some(above) if text.starts_with(above.as_str()) => *above = text,
+            Some(above) if above.ends_with(&text) => {}
+            _ => parts.push(text),
+        }
+        cause = error.source();
+    }
+    parts.join(": ")
 }
 
 fn engine_exit(error: &EngineError) -> ExitCode {
@@ -200,6 +205,14 @@ fn engine_advice(error: &EngineError) -> Option<String> {
         EngineError::UnsupportedFormat { .. } => "Use the newer keepstone that wrote it.",
         EngineError::Fenced { .. } => {
             "A prune took this run for dead. Run it again: what it has stored is found there."
+        }
+        EngineError::Corrupt { object, .. } if object.starts_with("end/") => {
+            "If no copy of it can be put back, keepstone forget gives that snapshot up, and the others go on."
+        }
+        EngineError::Corrupt { object, .. }
+            if object.starts_with("gc/") || object.starts_with("settled/") =>
+        {
+            "No snapshot stands on it. Delete that object while no backup and no prune runs."
         }
         EngineError::Corrupt { .. }
         | EngineError::Missing { .. }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use keepstone_engine::backend::address::RepositoryAddress;
 use keepstone_engine::id::SnapshotId;
-use keepstone_engine::repo::Repo;
 use keepstone_engine::repo::pin::{Pin, check_missing};
+use keepstone_engine::repo::{Readable, Repo, Unreadable};
 use keepstone_engine::snapshot::Snapshot;
 use keepstone_engine::snapshot::select::Listed;
 
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, in_one_line};
 use crate::state::PrivateFolder;
 
 impl Context {
@@ -34,20 +34,42 @@ impl Context {
         })
     }
 
-    /// Lists the snapshots, and refuses a list from which some were taken away.
+    /// Lists the snapshots, and refuses a list from which some were taken away. What cannot be read is named, and left out.
     pub(crate) fn snapshots(&self, repo: &Repo) -> Result<Vec<Listed>, CliError> {
-        let listed = repo.snapshots()?;
+        Ok(self.readable_snapshots(repo)?.snapshots)
+    }
+
+    /// The same, with what could not be read.
+    pub(crate) fn readable_snapshots(&self, repo: &Repo) -> Result<Readable, CliError> {
+        let found = repo.readable_snapshots()?;
+        self.name_unreadable(&found);
         let Some(mut pin) = self.known_pin()? else {
-            return Ok(listed);
+            return Ok(found);
         };
-        let missing = pin.missing_from(&listed);
+        let mut missing = pin.missing_from(&found.snapshots);
+        missing.retain(|head| {
+            let mut damaged = found.damaged.iter();
+            damaged.all(|record| record.snapshot != Some(head.snapshot))
+        });
         if !missing.is_empty() {
             check_missing(&missing, &repo.forgotten()?)?;
         }
-        if pin.take(&listed) {
+        if pin.take(&found.snapshots) {
             self.remember_pin(&pin)?;
         }
-        Ok(listed)
+        Ok(found)
+    }
+
+    /// Warns of records that do not open.
+    pub(crate) fn name_unreadable(&self, found: &Readable) {
+        for Unreadable { snapshot, why } in &found.damaged {
+            let means = match snapshot {
+                Some(id) => format!("snapshot {} is left out", id.short()),
+                None => "forgotten snapshots may be listed".into(),
+            };
+            let why = in_one_line(why);
+            self.ui.warning(&format!("{why}; {means}"));
+        }
     }
 
     /// Remembers a snapshot that was just committed.

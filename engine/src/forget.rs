@@ -25,10 +25,14 @@ pub fn forget(
     host: &str,
     now_ns: i64,
 ) -> Result<ForgetReport> {
-    let live: BTreeSet<_> = repo
-        .snapshots()?
-        .into_iter()
+    // One that cannot be read can be forgotten: no prune could do without it before.
+    let found = repo.readable_snapshots()?;
+    let damaged = found.damaged.iter().filter_map(|record| record.snapshot);
+    let live: BTreeSet<_> = found
+        .snapshots
+        .iter()
         .map(|listed| listed.id)
+        .chain(damaged)
         .collect();
     let mut report = ForgetReport::default();
     for id in ids {

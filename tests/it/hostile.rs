@@ -197,7 +197,11 @@ fn sources_with_names_that_climb_are_no_snapshot() {
         let (repo, listed) = forge.commit(root, bad);
         let error = repo.end(listed.id).unwrap_err();
         says(&chain(&error), "name of source");
-        assert_eq!(repo.readable_snapshots().unwrap().len(), 1, "{bad}");
+        assert_eq!(
+            repo.readable_snapshots().unwrap().snapshots.len(),
+            1,
+            "{bad}"
+        );
     }
 }
 

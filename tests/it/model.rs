@@ -205,7 +205,7 @@ impl Model {
         let Some((id, streams)) = self.any(&self.forgotten.clone()) else {
             return Ok("nothing".into());
         };
-        let listed = repo.forgotten_snapshots()?;
+        let listed = repo.forgotten_snapshots()?.snapshots;
         let listed = listed.into_iter().find(|listed| listed.id == id).unwrap();
         let (record, history) = (session_record("host"), Default::default());
         let back = recommit(

@@ -1,10 +1,12 @@
 //! `forget`: removes snapshots by id or by rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
+use keepstone_engine::Error;
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
+use keepstone_engine::repo::Readable;
 use keepstone_engine::retention::{self, Grouping, Outcome, Period, Policy, Reason, SnapshotFacts};
 use keepstone_engine::snapshot::select::Listed;
 use serde::Serialize;
@@ -119,9 +121,9 @@ impl Rules {
 pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliError> {
     let request = request(args, context)?;
     let repo = context.open_repo()?;
-    let all = context.snapshots(&repo)?;
-    let decisions = decide_all(&request, args, &all, context)?;
-    show(&decisions, &all, context)?;
+    let found = context.readable_snapshots(&repo)?;
+    let decisions = decide_all(&request, args, &found, context)?;
+    show(&decisions, &found.snapshots, context)?;
     let ids: Vec<_> = decisions
         .iter()
         .filter(|d| !d.keeps())
@@ -198,9 +200,10 @@ impl Verdict {
 fn decide_all(
     request: &ForgetRequest,
     args: &ForgetArgs,
-    all: &[Listed],
+    found: &Readable,
     context: &Context,
 ) -> Result<Vec<Verdict>, CliError> {
+    let all = &found.snapshots;
     let filter = FilterArgs {
         host: args.filter.host.clone(),
         tag: args.filter.tag.clone(),
@@ -208,12 +211,14 @@ fn decide_all(
     };
     match request {
         ForgetRequest::Named(references) => {
-            let found = find_snapshots(all, references, &filter)?;
-            let verdicts = found.into_iter().map(|listed| Verdict {
-                id: listed.id,
+            let (unreadable, others) = unreadable_ones(references, found)?;
+            let named = find_snapshots(all, &others, &filter)?;
+            let ids = named.into_iter().map(|listed| listed.id).chain(unreadable);
+            let verdict = |id| Verdict {
+                id,
                 reasons: vec![],
-            });
-            Ok(verdicts.collect())
+            };
+            Ok(ids.map(verdict).collect())
         }
         ForgetRequest::ByRules(book) => {
             let wanted = filter_of(&filter);
@@ -226,6 +231,34 @@ fn decide_all(
             Ok(decide_by_rules(book, facts, context))
         }
     }
+}
+
+/// Those of the named snapshots whose records do not open, and the names of the others.
+fn unreadable_ones(
+    references: &[SnapshotRef],
+    found: &Readable,
+) -> Result<(BTreeSet<SnapshotId>, Vec<SnapshotRef>), CliError> {
+    let (mut ids, mut others) = (BTreeSet::new(), Vec::new());
+    let damaged = found.damaged.iter().filter_map(|record| record.snapshot);
+    let damaged: Vec<_> = damaged.collect();
+    for reference in references {
+        let SnapshotRef::Id(prefix) = reference else {
+            others.push(reference.clone());
+            continue;
+        };
+        let listed = found.snapshots.iter().map(|listed| listed.id);
+        let all = damaged.iter().copied().chain(listed);
+        let mut meant = all.filter(|id| id.matches_prefix(prefix));
+        match (meant.next().filter(|id| damaged.contains(id)), meant.next()) {
+            (None, _) => others.push(reference.clone()),
+            (Some(only), None) => drop(ids.insert(only)),
+            (Some(_), Some(_)) => {
+                let what = format!("several snapshots begin with {prefix}");
+                return Err(Error::NotFound { what }.into());
+            }
+        }
+    }
+    Ok((ids, others))
 }
 
 /// Sets with rules of their own are judged apart from everything else.
@@ -318,14 +351,19 @@ fn show(verdicts: &[Verdict], all: &[Listed], context: &Context) -> Result<(), C
     let columns = ["", "ID", "Time", "Host", "Why"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
     for verdict in verdicts {
-        let Some(listed) = all.iter().find(|listed| listed.id == verdict.id) else {
-            continue;
-        };
+        let listed = all.iter().find(|listed| listed.id == verdict.id);
+        let (time, host) = listed.map_or_else(
+            || ("unreadable".into(), String::new()),
+            |listed| {
+                let time = context.clock.show(listed.snapshot.time_ns);
+                (time, listed.snapshot.host.clone())
+            },
+        );
         table.row([
             if verdict.keeps() { "keep" } else { "forget" }.into(),
             verdict.id.short(),
-            context.clock.show(listed.snapshot.time_ns),
-            listed.snapshot.host.clone(),
+            time,
+            host,
             verdict.reasons.join(", "),
         ]);
         let (id, keep) = (verdict.id.to_string(), verdict.keeps());

@@ -51,7 +51,9 @@ pub(crate) struct SnapshotsArgs {
 pub(crate) fn run(args: &SnapshotsArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let all = if args.forgotten {
-        repo.forgotten_snapshots()?
+        let found = repo.forgotten_snapshots()?;
+        context.name_unreadable(&found);
+        found.snapshots
     } else {
         context.snapshots(&repo)?
     };

@@ -40,7 +40,9 @@ struct Undeleted {
 pub(crate) fn run(args: &UndeleteArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
-    let forgotten = repo.forgotten_snapshots()?;
+    let found = repo.forgotten_snapshots()?;
+    context.name_unreadable(&found);
+    let forgotten = found.snapshots;
     for listed in find_forgotten(&forgotten, &args.snapshots)? {
         let record = context.session_record(&context.host())?;
         let snapshot = listed.snapshot.clone();

@@ -229,7 +229,7 @@ impl Run<'_> {
         // The commit asks the settled lists: that they cannot be read is to be said before anything is written.
         self.repo.settled()?;
         // Only parents are looked for: one record that does not open keeps nobody from saving.
-        let snapshots = self.repo.readable_snapshots()?;
+        let snapshots = self.repo.readable_snapshots()?.snapshots;
         let parents = parents(sources, &snapshots, &self.options.session.host);
         self.tell_totals(&parents);
         let ground = Arc::new(Ground {

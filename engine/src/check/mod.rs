@@ -81,9 +81,12 @@ impl CheckReport {
         what: impl Into<String>,
         consequence: Consequence,
     ) {
+        let (object, what) = (object.into(), what.into());
+        // Errors begin with their object.
+        let rest = what.strip_prefix(&object).unwrap_or(&what).trim_start();
         self.problems.push(Problem {
-            object: object.into(),
-            what: what.into(),
+            what: rest.to_owned(),
+            object,
             consequence,
         });
     }

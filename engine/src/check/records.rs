@@ -15,6 +15,7 @@ pub(super) fn check(repo: &Repo, report: &mut CheckReport) -> Result<()> {
     check_config(repo, report)?;
     check_chains(repo, report)?;
     check_slots(repo, report)?;
+    let forgotten = Error::unless_damaged(repo.forgotten())?.unwrap_or_default();
     for kind in [
         ObjectKind::End,
         ObjectKind::Forgotten,
@@ -32,6 +33,8 @@ pub(super) fn check(repo: &Repo, report: &mut CheckReport) -> Result<()> {
             };
             match opened {
                 Ok(()) | Err(Error::Missing { .. }) => {}
+                // It was given up.
+                Err(_) if matches!(stat.key, ObjectKey::End(id) if forgotten.contains(&id)) => {}
                 Err(error) => {
                     let consequence = match stat.key {
                         ObjectKey::End(id) => Consequence::Snapshots(vec![(

@@ -31,7 +31,8 @@ pub(super) fn check(
         &Usable::Except(std::collections::BTreeSet::new()),
         true,
     )?;
-    let snapshots = live(repo)?;
+    // The records have been looked at before.
+    let snapshots = repo.readable_snapshots()?.snapshots;
     let read = readers > 0;
     let made = if read {
         content::verify(&store, &snapshots, readers, observer, cancel)?
@@ -80,11 +81,6 @@ pub(super) fn check(
         report,
     );
     Ok(())
-}
-
-/// Live snapshots that can be read; the records have been looked at before.
-fn live(repo: &Repo) -> Result<Vec<Listed>> {
-    repo.readable_snapshots()
 }
 
 struct Walk<'a> {

@@ -18,6 +18,7 @@ pub use open::{config_of, open};
 pub use packs::{packs_that_exist, read_footer, read_stored_box};
 pub use read::in_groups;
 pub use resolve::Span;
+pub use small::{Readable, Unreadable};
 pub use store::{Store, Usable};
 pub use walk::{FolderWalk, find};
 

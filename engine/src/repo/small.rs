@@ -10,11 +10,29 @@ use crate::codec::FormatError;
 use crate::codec::frame::Kind;
 use crate::crypto::{open_record, seal_record};
 use crate::error::{Error, Result};
-use crate::id::{ObjectId, SessionId};
+use crate::id::{ObjectId, SessionId, SnapshotId};
 use crate::session::format::{SmallRecord, decode, encode};
 use crate::session::{SessionRecord, SettledRecord, TombstoneRecord};
 use crate::snapshot::format::{self as end_format, End};
 use crate::snapshot::select::{Listed, sort};
+
+/// The snapshots whose records open.
+#[derive(Debug, Default)]
+pub struct Readable {
+    /// Oldest first.
+    pub snapshots: Vec<Listed>,
+    /// What could not be read of those that were asked for.
+    pub damaged: Vec<Unreadable>,
+}
+
+/// A record that does not open.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Of which snapshot; none: of which snapshots are forgotten.
+    pub snapshot: Option<SnapshotId>,
+    /// What is wrong with it.
+    pub why: Error,
+}
 
 impl Repo {
     /// Lists one kind of object.
@@ -199,62 +217,67 @@ impl Repo {
         Ok(tombstones)
     }
 
-    /// Every live snapshot, oldest first.
+    /// Every live snapshot, oldest first; an error if one of them, or which of them are live, cannot be read.
     pub fn snapshots(&self) -> Result<Vec<Listed>> {
-        self.ends(false)
+        let mut found = self.readable_snapshots()?;
+        match found.damaged.pop() {
+            Some(unreadable) => Err(unreadable.why),
+            None => Ok(found.snapshots),
+        }
     }
 
-    /// Snapshots that are forgotten but still recorded, oldest first.
-    pub fn forgotten_snapshots(&self) -> Result<Vec<Listed>> {
-        self.ends(true)
+    /// Snapshots that are forgotten but still recorded, as far as their records open.
+    pub fn forgotten_snapshots(&self) -> Result<Readable> {
+        self.readable(true)
     }
 
-    /// Live snapshots whose records open, oldest first: what does not is named by `check`.
-    pub fn readable_snapshots(&self) -> Result<Vec<Listed>> {
+    /// Live snapshots as far as their records open: one that does not keeps nobody from restoring another.
+    pub fn readable_snapshots(&self) -> Result<Readable> {
+        self.readable(false)
+    }
+
+    fn readable(&self, forgotten_ones: bool) -> Result<Readable> {
+        let mut found = Readable::default();
+        // Before the markers: a prune moves names from them into lists.
         let ends = self.list(ObjectKind::End)?;
-        let forgotten = Error::unless_damaged(self.forgotten())?;
-        let forgotten = forgotten.map_or_else(|| self.forgotten_markers(), Ok)?;
-        self.open_ends(ends, |id| !forgotten.contains(&id), true)
-    }
-
-    fn ends(&self, forgotten_ones: bool) -> Result<Vec<Listed>> {
-        let ends = self.list(ObjectKind::End)?;
-        let forgotten = self.forgotten()?;
-        let wanted = |id| forgotten.contains(&id) == forgotten_ones;
-        self.open_ends(ends, wanted, false)
-    }
-
-    fn open_ends(
-        &self,
-        ends: Vec<ObjectStat>,
-        wanted: impl Fn(SessionId) -> bool,
-        skip_damaged: bool,
-    ) -> Result<Vec<Listed>> {
-        let mut listed = Vec::new();
+        let forgotten = match self.forgotten() {
+            Err(why) if why.is_damage() => {
+                found.damaged.push(Unreadable {
+                    snapshot: None,
+                    why,
+                });
+                self.forgotten_markers()
+            }
+            known => known,
+        }?;
         for stat in ends {
             let ObjectKey::End(id) = stat.key else {
                 continue;
             };
-            if !wanted(id) {
+            if forgotten.contains(&id) != forgotten_ones {
                 continue;
             }
             let read = || self.open_end(&stat.key, &self.get_listed(&stat)?);
             let end = match self.past_copies(&stat.key, read) {
                 // Settled between the list and the read.
                 Err(Error::Missing { .. }) => continue,
-                Err(Error::Corrupt { .. }) if skip_damaged => continue,
+                Err(why @ Error::Corrupt { .. }) => {
+                    let snapshot = Some(id);
+                    found.damaged.push(Unreadable { snapshot, why });
+                    continue;
+                }
                 end => end?,
             };
             if let End::Committed(snapshot) = end {
-                listed.push(Listed {
+                found.snapshots.push(Listed {
                     id,
                     snapshot,
                     stored_at_ns: stat.stored_at_ns,
                 });
             }
         }
-        sort(&mut listed);
-        Ok(listed)
+        sort(&mut found.snapshots);
+        Ok(found)
     }
 }
 

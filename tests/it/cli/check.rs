@@ -131,3 +131,119 @@ fn damage_is_named_with_every_snapshot_that_stands_on_it() {
     hint: Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.
     "###);
 }
+
+#[test]
+fn a_record_that_does_not_open_keeps_nobody_from_the_other_snapshots() {
+    let world = World::filled();
+    world.backup_at("2024-05-01 10:00", &[]);
+    world.write("data/more.txt", "more\n");
+    let second = world.backup_at("2024-05-02 10:00", &[]);
+    world.write("data/sub/list.txt", "all new\n");
+    world.backup_at("2024-05-03 10:00", &[]);
+    flip(&world, "end", &second);
+    insta::assert_snapshot!(world.run(&["snapshots"]), @r###"
+    exit 0
+    -- stdout
+    ID  Time  Host  Sources  Tags  Holds  Cost
+    ID1  2024-05-01 10:00:00  web1  files  SIZE  SIZE
+    ID2  2024-05-03 10:00:00  web1  files  SIZE  SIZE
+    2 snapshots, SIZE stored by them
+    -- stderr
+    warning: end/ID3 is damaged: small record: does not authenticate at byte 0; snapshot ID3 is left out
+    "###);
+    insta::assert_snapshot!(world.run(&["check"]), @r###"
+    exit 20
+    -- stdout
+    end/ID1: is damaged: small record: does not authenticate at byte 0; 1 snapshot hit: ID1 at the whole snapshot
+    2 snapshots in PACKS: 1 problem
+    "###);
+    let target = world.text("out");
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &target]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    warning: end/ID1 is damaged: small record: does not authenticate at byte 0; snapshot ID1 is left out
+    snapshot ID2 of 2024-05-03 10:00:00+00:00, host web1
+    "###);
+    let restored = fs::read_to_string(
+        world
+            .path("out")
+            .join(world.text("data/sub/list.txt").trim_start_matches('/')),
+    )
+    .unwrap();
+    assert_eq!(restored, "all new\n");
+    // What it stands on is not known: nothing is pruned until it is given up.
+    insta::assert_snapshot!(world.run(&["prune"]), @r###"
+    exit 20
+    -- stderr
+    warning: end/ID1 is damaged: small record: does not authenticate at byte 0; snapshot ID1 is left out
+    error: end/ID1 is damaged: small record: does not authenticate at byte 0
+    hint: If no copy of it can be put back, keepstone forget gives that snapshot up, and the others go on.
+    "###);
+    world.backup_at("2024-05-04 10:00", &[]);
+    insta::assert_snapshot!(world.run(&["forget", &second, "--prune"]), @r###"
+    exit 0
+    -- stdout
+            ID  Time  Host  Why
+    forget  ID1  unreadable
+    1 snapshot forgotten
+    PACKS (SIZE) removed, SIZE written anew
+    -- stderr
+    warning: end/ID1 is damaged: small record: does not authenticate at byte 0; snapshot ID1 is left out
+    "###);
+    insta::assert_snapshot!(world.run(&["check", "--read-data"]), @r###"
+    exit 0
+    -- stdout
+    3 snapshots in PACKS: no problems
+    "###);
+    insta::assert_snapshot!(world.run(&["snapshots"]), @r###"
+    exit 0
+    -- stdout
+    ID  Time  Host  Sources  Tags  Holds  Cost
+    ID1  2024-05-01 10:00:00  web1  files  SIZE  SIZE
+    ID2  2024-05-03 10:00:00  web1  files  SIZE  SIZE
+    ID3  2024-05-04 10:00:00  web1  files  SIZE  SIZE
+    3 snapshots, SIZE stored by them
+    "###);
+}
+
+#[test]
+fn a_settled_list_that_does_not_open_stops_no_restore() {
+    let world = World::filled();
+    let first = world.backup_at("2024-05-01 10:00", &[]);
+    world.write("data/more.txt", "more\n");
+    world.backup_at("2024-05-02 10:00", &[]);
+    assert_eq!(world.code(&["forget", &first, "--prune"]), 0);
+    fs::create_dir_all(world.path("repo/settled")).unwrap();
+    let name = "0123456789abcdef0123456789abcdef";
+    fs::write(world.path("repo/settled").join(name), "no record").unwrap();
+    let target = world.text("out");
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &target]), @r###"
+    exit 0
+    -- stdout
+    files: SIZE restored to HOME/out
+    -- stderr
+    warning: settled/ID1 is damaged: small record: does not begin with the magic bytes of a Keepstone file at byte 4; forgotten snapshots may be listed
+    snapshot ID2 of 2024-05-02 10:00:00+00:00, host web1
+    "###);
+    insta::assert_snapshot!(world.run(&["prune"]), @r###"
+    exit 20
+    -- stderr
+    warning: settled/ID1 is damaged: small record: does not begin with the magic bytes of a Keepstone file at byte 4; forgotten snapshots may be listed
+    error: settled/ID1 is damaged: small record: does not begin with the magic bytes of a Keepstone file at byte 4
+    hint: No snapshot stands on it. Delete that object while no backup and no prune runs.
+    "###);
+    fs::remove_file(world.path("repo/settled").join(name)).unwrap();
+    assert_eq!(world.code(&["prune"]), 0);
+    assert_eq!(world.code(&["check"]), 0);
+}
+
+/// Changes a byte in the middle of an object.
+fn flip(world: &World, folder: &str, name: &str) {
+    let path = world.path("repo").join(folder).join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+}

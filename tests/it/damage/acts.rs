@@ -207,6 +207,7 @@ impl Case<'_> {
 fn restores(repo: &Repo, wanted: &(SnapshotId, Streams)) -> bool {
     let listed: BTreeMap<_, _> = match repo.readable_snapshots() {
         Ok(listed) => listed
+            .snapshots
             .into_iter()
             .map(|listed| (listed.id, listed))
             .collect(),

@@ -105,7 +105,7 @@ pub fn every_kind() {
 fn everything(swollen: &Arc<Swollen>, streams: &Streams) {
     let key = &swollen.key;
     let repo = open_repo(swollen.clone()).unwrap();
-    for listed in repo.readable_snapshots().unwrap() {
+    for listed in repo.readable_snapshots().unwrap().snapshots {
         if let Ok(read) = read_listed(&repo, &listed) {
             assert!(read == *streams, "{key}");
         }
