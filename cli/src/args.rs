@@ -72,7 +72,7 @@ pub(crate) struct GlobalArgs {
     /// Take a repository as it is now, although it is not the one that was last seen there, or lost snapshots
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) accept_change: bool,
-    /// Say only what is wrong [env: KEEPSTONE_QUIET]
+    /// Say only results and what is wrong [env: KEEPSTONE_QUIET]
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say what was decided, and why; twice: everything [env: KEEPSTONE_VERBOSE]

@@ -26,6 +26,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::reference::{HexPrefix, Reference, SnapshotRef};
+use crate::report::SnapshotObject;
 use crate::repository::{filter_of, find_snapshot, parallel};
 use crate::source_spec::{self, SourceSpec};
 use crate::time::{Moment, parse_moment};
@@ -268,6 +269,8 @@ fn restore(
         listed.id.short(),
         listed.snapshot.host
     ));
+    let object = SnapshotObject::of(listed.id, &listed.snapshot);
+    context.ui.object("snapshot", &object)?;
     refuse_strange(args, place, which, listed, &all, context)?;
     selection::check(args, place, address, &listed.snapshot)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);

@@ -264,7 +264,7 @@ fn look_at_it(seen: &mut Seen, world: &World) {
         &[
             "restore",
             "--rollback",
-            &text(&restored[0]["id"]),
+            &text(&restored[1]["id"]),
             "--force",
         ],
     );
@@ -276,7 +276,7 @@ fn look_at_it(seen: &mut Seen, world: &World) {
         &[
             "restore",
             "--discard-old",
-            &text(&restored[0]["id"]),
+            &text(&restored[1]["id"]),
             "--force",
         ],
     );

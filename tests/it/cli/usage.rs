@@ -41,7 +41,7 @@ fn help_of_the_whole() {
                                   s3://bucket/folder [env: KEEPSTONE_REPOSITORY]
       -p, --password-file <FILE>  File that holds the password [env: KEEPSTONE_PASSWORD_FILE;
                                   KEEPSTONE_PASSWORD holds it itself]
-      -q, --quiet                 Say only what is wrong [env: KEEPSTONE_QUIET]
+      -q, --quiet                 Say only results and what is wrong [env: KEEPSTONE_QUIET]
       -v, --verbose...            Say what was decided, and why; twice: everything [env:
                                   KEEPSTONE_VERBOSE]
           --json                  Write results as JSON, one object a line [env: KEEPSTONE_JSON]
