@@ -24,7 +24,9 @@ pub const SEGMENT_RAW_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes after which a segment of whole chunks is closed.
 pub const SEGMENT_WHOLE_BYTES: usize = 1024 * 1024;
 /// Bytes after which a segment of delta literals is closed.
-pub const SEGMENT_DELTA_BYTES: usize = 512 * 1024;
+pub const SEGMENT_DELTA_BYTES: usize = 128 * 1024;
+/// Bytes after which a segment of nodes is closed.
+pub const SEGMENT_NODES_BYTES: usize = 512 * 1024;
 
 /// Bytes after which a pack is closed.
 pub const PACK_TARGET_BYTES: usize = 16 * 1024 * 1024;
@@ -89,7 +91,7 @@ pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of a parent stream at hand for the aligner.
 pub const PARENT_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of neighbouring chunks that are read together, so that the segments that they share are opened once.
-pub const READ_TOGETHER_BYTES: usize = 16 * 1024 * 1024;
+pub const READ_TOGETHER_BYTES: usize = 12 * 1024 * 1024;
 /// Decoded segments kept for reading, in bytes.
 pub const SEGMENT_CACHE_BYTES: usize = 40 * 1024 * 1024;
 /// Decoded record blocks kept for reading, in bytes.

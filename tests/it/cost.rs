@@ -1,6 +1,6 @@
 //! What operations ask of the store: counted, so that nobody makes them dearer unseen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keepstone_engine::backend::memory::MemoryBackend;
@@ -141,4 +141,55 @@ fn a_prune_without_work_changes_nothing() {
         !calls.iter().any(is_data_get),
         "a prune without work reads no data"
     );
+}
+
+#[test]
+fn a_long_chain_stands_on_few_hours_and_costs_little_more() {
+    const HOURS: i64 = 48;
+    let recording = Arc::new(RecordingBackend::new(Arc::new(MemoryBackend::new())));
+    let repo = new_repo(recording.clone()).unwrap();
+    let mut dice = Dice(43);
+    let mut bytes = table(&mut dice, 3_000);
+    let mut saved = Vec::new();
+    let mut streams = Streams::new();
+    for hour in 0..HOURS {
+        streams = Streams::from([("t/data".to_owned(), bytes.clone())]);
+        saved.push(save(&repo, &streams, hour * HOUR_NS).unwrap());
+        bytes = with_a_tenth_new(&mut dice, &bytes);
+    }
+    let mut put = BTreeMap::<_, u64>::new();
+    for call in recording.take_calls() {
+        if let (Operation::Put, Some(ObjectKey::Pack(name))) = (call.operation, call.key)
+            && name.class == PackClass::Data
+        {
+            *put.entry(name.session).or_default() += call.amount;
+        }
+    }
+    let (first, second, newest) = (saved[0], saved[1], saved[saved.len() - 1]);
+    // What is written anew adds less than a fourth to what an hour costs by itself.
+    let later = put.values().sum::<u64>() - put[&first];
+    let alone = put[&second] * (put.len() as u64 - 1);
+    assert!(later * 4 < alone * 5, "{later} B, {alone} B alone");
+    assert!(read_back(&repo, newest).unwrap() == streams);
+    let calls = recording.take_calls();
+    let read: BTreeSet<_> = calls
+        .iter()
+        .filter(|call| is_data_get(call))
+        .map(|call| call.key)
+        .collect();
+    let (read, written) = (read.len(), put.len());
+    assert!(read * 2 <= written, "{read} of {written} hours are read");
+}
+
+/// The same rows, a tenth of them with other words: after 17 hours a sixth of what an hour has brought is still there.
+fn with_a_tenth_new(dice: &mut Dice, before: &[u8]) -> Vec<u8> {
+    let mut rows: Vec<_> = before
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
+    for _ in 0..rows.len() / 10 {
+        let at = dice.below(rows.len());
+        rows[at] = table(dice, 1);
+    }
+    rows.concat()
 }

@@ -9,7 +9,9 @@ use crate::compress::{LEVEL_DELTA, LEVEL_META, LEVEL_WHOLE};
 use crate::crypto::BoxKind;
 use crate::error::Result;
 use crate::id::ChunkId;
-use crate::limits::{BLOCK_EXTENTS, BLOCK_RECORDS, SEGMENT_DELTA_BYTES, SEGMENT_WHOLE_BYTES};
+use crate::limits::{
+    BLOCK_EXTENTS, BLOCK_RECORDS, SEGMENT_DELTA_BYTES, SEGMENT_NODES_BYTES, SEGMENT_WHOLE_BYTES,
+};
 use crate::record::{ChunkRecord, format as record_format};
 use crate::repo::{Store, lock};
 use crate::segment::SegmentId;
@@ -176,7 +178,7 @@ impl NodeSink for Builders {
         if self
             .nodes
             .as_ref()
-            .is_some_and(|open| open.raw.len() + bytes.len() > SEGMENT_DELTA_BYTES)
+            .is_some_and(|open| open.raw.len() + bytes.len() > SEGMENT_NODES_BYTES)
             && let Some(open) = self.nodes.take()
         {
             self.seal(BoxKind::Nodes, LEVEL_META, open)?;

@@ -5,9 +5,11 @@
 //! § Sessions): the session record before the tombstones are read, the tombstones before the packs are listed.
 
 mod builders;
+mod clean;
 mod parent;
 mod sink;
 mod stream;
+mod told;
 mod tree_builder;
 pub mod writer;
 

@@ -84,6 +84,13 @@ impl ParentStream {
         })
     }
 
+    /// The chunks that begin in a range.
+    pub(super) fn chunks_in(&self, range: std::ops::Range<u64>) -> &[(ChunkId, u32)] {
+        let at = |place| self.starts.partition_point(|start| *start < place);
+        let (from, to) = (at(range.start), at(range.end).min(self.chunks.len()));
+        self.chunks.get(from..to).unwrap_or_default()
+    }
+
     /// Moves the window so that it holds about `ahead` bytes behind `from` and some before it. Answers whether it could show more
     /// if it were asked for more.
     pub(super) fn show(&mut self, store: &Store, from: u64, ahead: u64) -> Result<bool> {

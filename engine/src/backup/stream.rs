@@ -1,13 +1,19 @@
 //! One stream on its way in: cut, named, looked up, told as copies out of its parent where it is new, and recorded.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::builders::Builders;
+use super::clean::{STRETCH_BYTES, Shares};
 use super::parent::ParentStream;
+use super::told::Told;
 use crate::chunker::{ChunkSizes, Chunker};
 use crate::delta::{AlignOptions, Aligner, Step, cut_steps};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::limits::{BATCH_BYTES, DELTA_DEPTH, PARENT_WINDOW_BYTES, RECORD_KEY_BYTES};
-use crate::record::{ChunkRecord, Extent};
+use crate::limits::{BATCH_BYTES, PARENT_WINDOW_BYTES, RECORD_KEY_BYTES};
+use crate::record::ChunkRecord;
+use crate::segment::SegmentId;
 use crate::source::Profile;
 use crate::tree::{ChunkList, ListEntry, write_list};
 
@@ -37,6 +43,8 @@ pub(super) struct StreamEncoder {
     aligner: Aligner,
     looks_wide: bool,
     walk: u64,
+    /// What was found last, and for which stretch of the parent.
+    sparse: Option<(u64, Arc<HashSet<SegmentId>>)>,
     entries: Vec<ListEntry>,
     counts: StreamCounts,
 }
@@ -62,6 +70,7 @@ impl StreamEncoder {
             aligner: Aligner::new(AlignOptions::default()),
             looks_wide: false,
             walk: 0,
+            sparse: None,
             entries: vec![],
             counts: StreamCounts::default(),
         }
@@ -219,6 +228,7 @@ impl StreamEncoder {
             }
             return Ok(());
         }
+        let stretch = self.walk / STRETCH_BYTES;
         let Some(steps) = Error::unless_damaged(self.align(bytes, at, builders))? else {
             // A parent that cannot be read is none: the stream is told without it from here on.
             self.parent = None;
@@ -228,10 +238,36 @@ impl StreamEncoder {
             .iter()
             .map(|cut| crate::codec::len_u32(cut.end - cut.start));
         let pieces: Vec<_> = cut_steps(&steps, lengths).collect();
+        let sparse = self.sparse(stretch, builders)?;
         for (cut, steps) in run.iter().zip(pieces) {
-            self.write_delta(buffer, *cut, &steps, builders)?;
+            self.write_delta(buffer, *cut, &steps, &sparse, builders)?;
         }
         Ok(())
+    }
+
+    /// Segments that copies out of a stretch of the parent had better not stand on.
+    fn sparse(&mut self, stretch: u64, builders: &Builders) -> Result<Arc<HashSet<SegmentId>>> {
+        if let Some((known, sparse)) = &self.sparse
+            && *known == stretch
+        {
+            return Ok(Arc::clone(sparse));
+        }
+        let store = &builders.ground().store;
+        let chunks = self.parent.as_ref().map(|parent| {
+            let start = stretch * STRETCH_BYTES;
+            parent.chunks_in(start..start + STRETCH_BYTES)
+        });
+        let mut shares = Shares::default();
+        let mut spans = Vec::new();
+        for (id, len) in chunks.unwrap_or_default() {
+            spans.clear();
+            if Error::unless_damaged(store.resolve(*id, 0, *len, &mut spans))?.is_some() {
+                shares.add(&spans);
+            }
+        }
+        let sparse = Arc::new(shares.sparse(|id| store.segment_len(id)));
+        self.sparse = Some((stretch, Arc::clone(&sparse)));
+        Ok(sparse)
     }
 
     /// Tells a run by its parent: by what lies near first, by the whole window if that says little.
@@ -280,108 +316,43 @@ impl StreamEncoder {
         buffer: &[u8],
         cut: Cut,
         steps: &[Step],
+        sparse: &HashSet<SegmentId>,
         builders: &mut Builders,
     ) -> Result<()> {
         let literals = literal_bytes(steps);
-        if literals * 2 > (cut.end - cut.start) as u64 || self.parent.is_none() {
+        let len = cut.end - cut.start;
+        if literals * 2 > len as u64 || self.parent.is_none() {
             return self.write_whole(buffer, cut, builders);
         }
         self.counts.literal_bytes += literals;
         builders.reserve(usize::try_from(literals).unwrap_or(usize::MAX))?;
-        let dense = self.is_dense();
-        let mut extents = Vec::with_capacity(steps.len());
-        let mut depth = 0;
-        let mut base_depth: Option<(ChunkId, u8)> = None;
+        let mut told = Told::new(self.is_dense());
+        let mut rest = buffer.get(cut.start..cut.end).unwrap_or_default();
         for step in steps {
-            match *step {
-                Step::Literal { at, len } => {
-                    let start = usize::try_from(at - self.buffer_at).unwrap_or(usize::MAX);
-                    let bytes = buffer.get(start..start + len as usize).unwrap_or_default();
-                    let (segment, offset) = builders.append(bytes, dense);
-                    extents.push(Extent::Stored {
-                        segment,
-                        offset,
-                        len,
-                    });
-                }
-                Step::Copy { from, len } => {
-                    let Some(parent) = &self.parent else { continue };
+            let (bytes, later) = rest
+                .split_at_checked(step.len_bytes() as usize)
+                .unwrap_or_default();
+            rest = later;
+            match (*step, &self.parent) {
+                (Step::Copy { from, len }, Some(parent)) => {
+                    let mut bytes = bytes;
                     for (base, offset, len) in parent.split(from, len) {
-                        let known = base_depth
-                            .filter(|(id, _)| *id == base)
-                            .map(|(_, depth)| depth);
-                        let below = match known {
-                            Some(depth) => depth,
-                            None => builders.ground().store.depth(base)?,
-                        };
-                        base_depth = Some((base, below));
-                        depth = depth.max(below.saturating_add(1));
-                        extents.push(Extent::Copy { base, offset, len });
+                        let (now, later) = bytes.split_at_checked(len as usize).unwrap_or_default();
+                        bytes = later;
+                        told.copy(base, offset, now, sparse, builders)?;
                     }
                 }
+                _ => told.literal(bytes, builders),
             }
         }
-        if depth > DELTA_DEPTH {
-            (extents, depth) = (resolved(&extents, builders)?, 0);
-        }
-        let len = crate::codec::len_u32(cut.end - cut.start);
-        builders.record(
-            cut.id,
-            ChunkRecord {
-                len,
-                depth,
-                extents,
-            },
-        )
+        let record = told.record(crate::codec::len_u32(len), builders)?;
+        builders.record(cut.id, record)
     }
 
     /// Few new bytes among many old ones: worth a stronger compression, they are kept for long.
     fn is_dense(&self) -> bool {
         self.parent.is_some() && self.counts.literal_bytes * 4 < self.counts.bytes
     }
-}
-
-/// The same bytes without bases: restore stays flat however long the chain of hours is.
-fn resolved(extents: &[Extent], builders: &Builders) -> Result<Vec<Extent>> {
-    let store = &builders.ground().store;
-    let mut out: Vec<Extent> = Vec::with_capacity(extents.len() * 4);
-    let mut spans = Vec::new();
-    for extent in extents {
-        match *extent {
-            Extent::Stored {
-                segment,
-                offset,
-                len,
-            } => push_stored(&mut out, segment, offset, len),
-            Extent::Copy { base, offset, len } => {
-                spans.clear();
-                store.resolve(base, offset, len, &mut spans)?;
-                for span in &spans {
-                    push_stored(&mut out, span.segment, span.offset, span.len);
-                }
-            }
-        }
-    }
-    Ok(out)
-}
-
-fn push_stored(out: &mut Vec<Extent>, segment: crate::segment::SegmentId, offset: u32, len: u32) {
-    if let Some(Extent::Stored {
-        segment: last,
-        offset: start,
-        len: have,
-    }) = out.last_mut()
-        && *last == segment
-        && *start + *have == offset
-    {
-        *have += len;
-        return;
-    }
-    out.push(Extent::Stored {
-        segment,
-        offset,
-        len,
-    });
 }
 
 fn literal_bytes(steps: &[Step]) -> u64 {

@@ -7,6 +7,7 @@ mod lru;
 mod open;
 mod packs;
 pub mod pin;
+mod placing;
 mod read;
 mod resolve;
 mod small;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::lru::lock;
 use super::packs::read_stored_box;
-use super::resolve::{Part, Resolver, Span};
+use super::placing::{Placed, Placing};
+use super::resolve::{Part, Resolver};
 use super::store::{State, Store};
 use crate::backend::ObjectKey;
 use crate::codec::FormatError;
@@ -20,12 +21,6 @@ use crate::tree::format::decode_node;
 
 /// How often the index is loaded again for one chunk: others may move it as often while it is looked for.
 const RELOADS_OF_A_READ: u32 = 8;
-
-/// A span of a segment, and where in the bytes of several chunks it goes.
-struct Placed {
-    span: Span,
-    at: usize,
-}
 
 impl Store {
     /// Appends the plaintext of a chunk, verified against its name.
@@ -55,10 +50,10 @@ impl Store {
     fn read_together(&self, wanted: &[(ChunkId, u32)], out: &mut Vec<u8>) -> Result<bool> {
         let state = self.state();
         let start = out.len();
-        let (mut placed, mut end) = (Vec::new(), start);
+        let (mut placed, mut end) = (Placing::default(), start);
         for (id, len) in wanted {
             end = self.place(&state, *id, Some(*len), end, &mut placed)?;
-            if placed.len() > limits::CHUNK_EXTENTS_MAX {
+            if placed.parts() > limits::CHUNK_EXTENTS_MAX {
                 return Ok(false);
             }
         }
@@ -122,7 +117,7 @@ impl Store {
         len: Option<u32>,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let mut placed = Vec::new();
+        let mut placed = Placing::default();
         let end = self.place(state, id, len, out.len(), &mut placed)?;
         self.fill(state, placed, end, out)
     }
@@ -134,7 +129,7 @@ impl Store {
         id: ChunkId,
         len: Option<u32>,
         start: usize,
-        placed: &mut Vec<Placed>,
+        placed: &mut Placing,
     ) -> Result<usize> {
         let at = self.find(state, id)?;
         let known = self.block(state, at.block)?.block.chunk_len(at.ordinal);
@@ -154,33 +149,22 @@ impl Store {
         let mut spans = Vec::new();
         Resolver::new(self, state).resolve(part, &mut spans)?;
         let mut at = start;
-        placed.extend(spans.into_iter().map(|span| {
-            let part = Placed { span, at };
+        for span in spans {
+            placed.add(span, at);
             at += span.len as usize;
-            part
-        }));
+        }
         Ok(at)
     }
 
     /// Makes `out` so long and puts everything into its place; each segment is opened once.
-    fn fill(
-        &self,
-        state: &State,
-        mut placed: Vec<Placed>,
-        end: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        placed.sort_unstable_by_key(|part| (part.span.segment, part.at));
+    fn fill(&self, state: &State, placed: Placing, end: usize, out: &mut Vec<u8>) -> Result<()> {
         out.resize(end, 0);
-        for parts in placed.chunk_by(|a, b| a.span.segment == b.span.segment) {
-            let Some(first) = parts.first() else {
-                continue;
-            };
-            let bytes = self.segment_in(state, first.span.segment)?;
+        for (id, parts) in placed.by_segment() {
+            let bytes = self.segment_in(state, id)?;
             for part in parts {
-                let to = out.get_mut(part.at..part.at + part.span.len as usize);
+                let to = out.get_mut(part.at..part.at + part.len as usize);
                 if let Some(to) = to {
-                    to.copy_from_slice(cut_out(&bytes, part.span)?);
+                    to.copy_from_slice(cut_out(&bytes, id, &part)?);
                 }
             }
         }
@@ -292,14 +276,18 @@ fn from_any_place<T>(
     Err(last)
 }
 
-/// Neighbouring chunks as parts of about so many bytes at most, to be read together.
-pub fn in_groups(chunks: &[(ChunkId, u32)], bytes_max: usize) -> Vec<&[(ChunkId, u32)]> {
+/// Neighbouring chunks as parts of about so many bytes, to be read together: equal ones, because a small rest would open as
+/// many segments as a large part.
+pub fn in_groups(chunks: &[(ChunkId, u32)], about_bytes: usize) -> Vec<&[(ChunkId, u32)]> {
+    let total: usize = chunks.iter().map(|(_, len)| *len as usize).sum();
+    let count = ((total + about_bytes / 2) / about_bytes.max(1)).max(1);
+    let group_bytes = total.div_ceil(count);
     let mut groups = Vec::new();
     let mut rest = chunks;
     while !rest.is_empty() {
         let mut size = 0;
         let count = rest.iter().take_while(|(_, len)| {
-            let fits = size == 0 || size + *len as usize <= bytes_max;
+            let fits = size < group_bytes;
             size += *len as usize;
             fits
         });
@@ -310,10 +298,10 @@ pub fn in_groups(chunks: &[(ChunkId, u32)], bytes_max: usize) -> Vec<&[(ChunkId,
     groups
 }
 
-fn cut_out(segment: &[u8], span: Span) -> Result<&[u8]> {
-    let end = span.offset as usize + span.len as usize;
-    segment.get(span.offset as usize..end).ok_or_else(|| {
-        let object = format!("segment {}", span.segment);
+fn cut_out<'a>(bytes: &'a [u8], segment: SegmentId, part: &Placed) -> Result<&'a [u8]> {
+    let end = part.offset as usize + part.len as usize;
+    bytes.get(part.offset as usize..end).ok_or_else(|| {
+        let object = format!("segment {segment}");
         let problem = format!("an extent ends beyond {object}");
         Error::corrupt(object)(FormatError::new("chunk", problem))
     })

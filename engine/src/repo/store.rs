@@ -225,6 +225,11 @@ impl Store {
         Resolver::new(self, &state).resolve(part, out)
     }
 
+    /// Bytes of a segment's plaintext, if there is such a segment.
+    pub fn segment_len(&self, id: SegmentId) -> Option<u32> {
+        self.with_index(|index| index.segment(id).next().map(|place| place.header.raw_len))
+    }
+
     /// Checks without reading content that a chunk can be made: its record, its length, and a place for every segment.
     pub fn check_chunk(&self, id: ChunkId, len: u32) -> Result<()> {
         let state = self.state();

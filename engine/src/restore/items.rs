@@ -1,6 +1,6 @@
 //! One capture read back: what a rebuild and an export see of a repository.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::bounded;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::limits::READ_TOGETHER_BYTES;
 use crate::path::RepoPath;
-use crate::repo::{Store, in_groups};
+use crate::repo::{Store, in_groups, lock};
 use crate::snapshot::{SnapshotSource, SourceDetails};
 use crate::source::{CaptureReport, ItemInfo, Items, OpenFacts, SourceError, SourceErrorKind};
 use crate::tree::{Body, Content};
@@ -22,6 +22,10 @@ pub struct CapturedItems {
     details: Arc<SourceDetails>,
     parallel: usize,
     cancel: Cancel,
+    /// Held by the one content that is read ahead: threads that read two at once would take each other's segments away.
+    ahead: Arc<Mutex<()>>,
+    /// Buffers that were read into before: fresh ones would be fresh pages every time.
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl CapturedItems {
@@ -52,6 +56,8 @@ impl CapturedItems {
             details,
             parallel,
             cancel: cancel.clone(),
+            ahead: Arc::default(),
+            spare: Arc::default(),
         })
     }
 
@@ -98,9 +104,10 @@ impl CapturedItems {
             take(bytes.get(cut..).unwrap_or_default())
         };
         let size: u64 = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
-        if size <= 2 * READ_TOGETHER_BYTES as u64 || self.parallel < 2 {
+        let is_large = size > 2 * READ_TOGETHER_BYTES as u64 && self.parallel > 1;
+        let Some(_alone) = is_large.then(|| self.ahead.try_lock().ok()).flatten() else {
             return self.read_here(&chunks, &mut trimmed);
-        }
+        };
         self.read_ahead(&in_groups(&chunks, READ_TOGETHER_BYTES), &mut trimmed)
     }
 
@@ -110,7 +117,9 @@ impl CapturedItems {
         take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
         for group in in_groups(chunks, READ_TOGETHER_BYTES) {
-            take(&self.read_group(group).map_err(pass)?)?;
+            let bytes = self.read_group(group).map_err(pass)?;
+            take(&bytes)?;
+            self.put_back(bytes);
         }
         Ok(())
     }
@@ -140,7 +149,9 @@ impl CapturedItems {
                 .collect();
             for lane in lanes.iter().cycle().take(groups.len()) {
                 let group = lane.recv().map_err(|_| pass(Error::Cancelled))?;
-                take(&group.map_err(pass)?)?;
+                let bytes = group.map_err(pass)?;
+                take(&bytes)?;
+                self.put_back(bytes);
             }
             Ok(())
         })
@@ -149,9 +160,18 @@ impl CapturedItems {
     fn read_group(&self, group: &[(ChunkId, u32)]) -> Result<Vec<u8>> {
         self.cancel.check()?;
         let size: usize = group.iter().map(|(_, len)| *len as usize).sum();
-        let mut bytes = Vec::with_capacity(size);
+        let mut bytes = lock(&self.spare).pop().unwrap_or_default();
+        bytes.clear();
+        bytes.reserve_exact(size);
         self.store.read_chunks(group, &mut bytes)?;
         Ok(bytes)
+    }
+
+    fn put_back(&self, buffer: Vec<u8>) {
+        let mut spare = lock(&self.spare);
+        if spare.len() < self.parallel {
+            spare.push(buffer);
+        }
     }
 }
 
