@@ -145,7 +145,7 @@ fn a_prune_without_work_changes_nothing() {
 
 #[test]
 fn a_long_chain_stands_on_few_hours_and_costs_little_more() {
-    const HOURS: i64 = 48;
+    const HOURS: i64 = 72;
     let recording = Arc::new(RecordingBackend::new(Arc::new(MemoryBackend::new())));
     let repo = new_repo(recording.clone()).unwrap();
     let mut dice = Dice(43);

@@ -28,6 +28,8 @@ pub struct Ground {
     pub added: Mutex<HashMap<ChunkId, u8>>,
     /// Write chunks whole even where an older copy is a delta.
     pub rebase: bool,
+    /// When the session began, in seconds since 1970: what is done now and then is done by turns.
+    pub start_s: i64,
 }
 
 impl Ground {

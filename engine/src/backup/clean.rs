@@ -15,6 +15,19 @@ const SPARSE_SHARE: u64 = 6;
 /// Bytes of a parent that are judged together. Far more than a segment's bytes are spread over.
 pub(super) const STRETCH_BYTES: u64 = 64 * 1024 * 1024;
 
+/// A stretch is judged by one run in four (two bits): looking at all that a parent stands on costs a twentieth of an hour.
+const TURN_BITS: u32 = 2;
+
+/// Whether a stretch is judged by the run that began then.
+pub(super) fn is_turn(start_s: i64, stretch: u64) -> bool {
+    // Fibonacci hashing (Knuth, TAOCP 6.4): runs that begin at the full hour all have their turns.
+    let mixed = start_s
+        .cast_unsigned()
+        .wrapping_add(stretch)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed >> (u64::BITS - TURN_BITS) == 0
+}
+
 /// How much of each segment a stretch of a stream uses.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
@@ -109,6 +122,19 @@ mod tests {
         let mut found = Vec::from_iter(shares.sparse(|_| Some(LEN)));
         found.sort();
         found
+    }
+
+    #[test]
+    fn every_stretch_has_its_turns() {
+        for step_s in [60, 3_600, 86_400] {
+            for stretch in [0, 1, 77] {
+                let turns = (0..400).filter(|run| is_turn(1_800_000_000 + run * step_s, stretch));
+                assert!(
+                    (60..=140).contains(&turns.count()),
+                    "{step_s} s, stretch {stretch}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -245,6 +245,7 @@ impl Run<'_> {
             ),
             added: Mutex::new(HashMap::new()),
             rebase: self.options.rebase,
+            start_s: start_ns / 1_000_000_000,
         });
         let mut captured = self.capture_all(sources, &parents, &ground)?;
         let ground = Arc::into_inner(ground).ok_or_else(|| Error::Refused {

@@ -47,6 +47,17 @@ impl ParentStream {
         }
     }
 
+    /// Takes the room of an earlier window.
+    pub(super) fn reuse(&mut self, mut window: Vec<u8>) {
+        window.clear();
+        self.window = window;
+    }
+
+    /// The room of its window.
+    pub(super) fn into_window(self) -> Vec<u8> {
+        self.window
+    }
+
     /// Where a chunk ends in it.
     pub(super) fn end_of(&self, id: ChunkId) -> Option<u64> {
         let number = *self.places.get(&id)?;

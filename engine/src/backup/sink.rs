@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::builders::{Builders, Ground};
 use super::parent::ParentStream;
-use super::stream::StreamEncoder;
+use super::stream::{Buffers, StreamEncoder};
 use super::tree_builder::TreeBuilder;
 use super::{Bases, Cancel, SourceParent};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub(super) struct SourceSink<'a> {
     parent: Option<FolderWalk>,
     bases: Bases,
     current: Option<(StreamSpec, StreamEncoder)>,
-    buffer: Vec<u8>,
+    buffers: Buffers,
     counts: SourceCounts,
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
@@ -50,7 +50,7 @@ impl<'a> SourceSink<'a> {
             parent: walk,
             bases,
             current: None,
-            buffer: Vec::new(),
+            buffers: Buffers::default(),
             counts: SourceCounts::default(),
             observer,
             cancel,
@@ -256,8 +256,8 @@ impl<'a> SourceSink<'a> {
         });
         let parent = self.parent_stream(&spec.path)?;
         let seed = self.builders.ground().store.repo().root().chunker_seed();
-        let buffer = std::mem::take(&mut self.buffer);
-        let encoder = StreamEncoder::new(seed, spec.profile, parent).with_buffer(buffer);
+        let buffers = std::mem::take(&mut self.buffers);
+        let encoder = StreamEncoder::new(seed, spec.profile, parent).with_buffers(buffers);
         self.current = Some((spec, encoder));
         Ok(())
     }
@@ -286,8 +286,8 @@ impl<'a> SourceSink<'a> {
                 what: "a stream ended that never began".into(),
             });
         };
-        let (chunks, stream, buffer) = encoder.finish(&mut self.builders)?;
-        self.buffer = buffer;
+        let (chunks, stream, buffers) = encoder.finish(&mut self.builders)?;
+        self.buffers = buffers;
         let before = self.entry_of(&spec.path)?;
         let content = Content {
             profile: spec.profile,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::builders::Builders;
-use super::clean::{STRETCH_BYTES, Shares};
+use super::clean::{STRETCH_BYTES, Shares, is_turn};
 use super::parent::ParentStream;
 use super::told::Told;
 use crate::chunker::{ChunkSizes, Chunker};
@@ -31,6 +31,13 @@ pub(super) struct StreamCounts {
     pub literal_bytes: u64,
 }
 
+/// Buffers that go from one stream to the next: fresh ones would be fresh pages for every file.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    bytes: Vec<u8>,
+    window: Vec<u8>,
+}
+
 /// A stream in the making.
 #[derive(Debug)]
 pub(super) struct StreamEncoder {
@@ -43,6 +50,7 @@ pub(super) struct StreamEncoder {
     aligner: Aligner,
     looks_wide: bool,
     walk: u64,
+    spare_window: Vec<u8>,
     /// What was found last, and for which stretch of the parent.
     sparse: Option<(u64, Arc<HashSet<SegmentId>>)>,
     entries: Vec<ListEntry>,
@@ -70,17 +78,22 @@ impl StreamEncoder {
             aligner: Aligner::new(AlignOptions::default()),
             looks_wide: false,
             walk: 0,
+            spare_window: vec![],
             sparse: None,
             entries: vec![],
             counts: StreamCounts::default(),
         }
     }
 
-    /// Starts with a buffer that an earlier stream has left: no new allocation for every small file.
+    /// Starts with what an earlier stream has left.
     #[must_use]
-    pub(super) fn with_buffer(mut self, mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        self.buffer = buffer;
+    pub(super) fn with_buffers(mut self, mut buffers: Buffers) -> Self {
+        buffers.bytes.clear();
+        self.buffer = buffers.bytes;
+        match &mut self.parent {
+            Some(parent) => parent.reuse(buffers.window),
+            None => self.spare_window = buffers.window,
+        }
         self
     }
 
@@ -118,11 +131,11 @@ impl StreamEncoder {
         Ok(())
     }
 
-    /// Ends the stream; answers its chunks, its counts, and the buffer for the next one.
+    /// Ends the stream; answers its chunks, its counts, and the buffers for the next one.
     pub(super) fn finish(
         mut self,
         builders: &mut Builders,
-    ) -> Result<(ChunkList, StreamCounts, Vec<u8>)> {
+    ) -> Result<(ChunkList, StreamCounts, Buffers)> {
         self.process(true, builders)?;
         let keyed =
             !self.entries.is_empty() && self.entries.iter().all(|entry| entry.keys.is_some());
@@ -130,8 +143,13 @@ impl StreamEncoder {
             self.entries.iter_mut().for_each(|entry| entry.keys = None);
         }
         let list = write_list(self.entries, builders)?;
-        self.buffer.clear();
-        Ok((list, self.counts, self.buffer))
+        let buffers = Buffers {
+            bytes: self.buffer,
+            window: self
+                .parent
+                .map_or(self.spare_window, ParentStream::into_window),
+        };
+        Ok((list, self.counts, buffers))
     }
 
     /// Takes as many whole chunks off the buffer as there are.
@@ -252,6 +270,9 @@ impl StreamEncoder {
         {
             return Ok(Arc::clone(sparse));
         }
+        if !is_turn(builders.ground().start_s, stretch) {
+            return Ok(Arc::default());
+        }
         let store = &builders.ground().store;
         let chunks = self.parent.as_ref().map(|parent| {
             let start = stretch * STRETCH_BYTES;
@@ -344,6 +365,10 @@ impl StreamEncoder {
                 }
                 _ => told.literal(bytes, builders),
             }
+        }
+        if told.bytes() != len {
+            // A hole would be found by nobody before the restore.
+            return self.write_whole(buffer, cut, builders);
         }
         let record = told.record(crate::codec::len_u32(len), builders)?;
         builders.record(cut.id, record)

@@ -17,6 +17,7 @@ pub(super) struct Told {
     dense: bool,
     base: Option<(ChunkId, u8)>,
     spans: Vec<Span>,
+    bytes: usize,
 }
 
 impl Told {
@@ -28,11 +29,18 @@ impl Told {
             dense,
             base: None,
             spans: Vec::new(),
+            bytes: 0,
         }
+    }
+
+    /// How many bytes are told.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// New bytes.
     pub(super) fn literal(&mut self, bytes: &[u8], builders: &mut Builders) {
+        self.bytes += bytes.len();
         let (segment, offset) = builders.append(bytes, self.dense);
         let len = crate::codec::len_u32(bytes.len());
         push_stored(&mut self.extents, segment, offset, len);
@@ -95,6 +103,7 @@ impl Told {
         };
         self.base = Some((base, below));
         self.depth = self.depth.max(below.saturating_add(1));
+        self.bytes += len as usize;
         self.extents.push(Extent::Copy { base, offset, len });
         Ok(())
     }

@@ -51,6 +51,7 @@ pub(crate) fn ground(repo: &Repo, store: Store, session: SessionId) -> Arc<Groun
         writer: Writer::start(repo, session, 2, uploads, false),
         added: Mutex::new(HashMap::new()),
         rebase: false,
+        start_s: 0,
     })
 }
 
