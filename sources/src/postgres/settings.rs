@@ -96,13 +96,28 @@ impl PostgresEnvironment {
         let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let home_file = || var("HOME").map(|home| Path::new(&home).join(".pgpass"));
         Self {
-            user: ["PGUSER", "USER", "LOGNAME"].into_iter().find_map(var),
+            user: var("PGUSER")
+                .or_else(system_user)
+                .or_else(|| ["USER", "LOGNAME"].into_iter().find_map(var)),
             password: var("PGPASSWORD").map(Zeroizing::new),
             passfile: var("PGPASSFILE")
                 .map(PathBuf::from)
                 .or_else(|| home_file().filter(|path| path.exists())),
         }
     }
+}
+
+/// Name of the user that this process runs as, which is whom libpq connects as (libpq-connect, `user`). Services and scheduled
+/// commands have no variable that says it.
+fn system_user() -> Option<String> {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    // passwd(5): name, password, number.
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
 }
 
 /// A PostgreSQL server and the databases on it.
@@ -185,5 +200,20 @@ impl fmt::Debug for PostgresSettings {
             .field("user", &self.user)
             .field("databases", &self.databases)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_knows_who_this_is() {
+        let name = std::process::Command::new("id")
+            .arg("-un")
+            .output()
+            .unwrap();
+        let name = String::from_utf8(name.stdout).unwrap();
+        assert_eq!(system_user().as_deref(), Some(name.trim()));
     }
 }

@@ -64,7 +64,9 @@ impl PostgresSettings {
         settings.user = user
             .filter(|user| !user.is_empty())
             .or(environment.user)
-            .ok_or_else(|| refused("the PostgreSQL URL names no user, and no PGUSER is set"))?;
+            .ok_or_else(|| {
+                refused("the PostgreSQL URL names no user: write postgres://USER@…, or set PGUSER")
+            })?;
         Ok(settings)
     }
 
