@@ -207,12 +207,17 @@ fn report(plan: &Plan, diffs: &[Row], contestants: &[(Tool, Written, Vec<Row>)])
         "newest restored per CPU second",
         "peak",
     ];
+    let diffs = if plan.with_diff {
+        let sum = megabytes(diff_bytes);
+        format!(" Sum of `xdelta3 -9` after the first hour: {sum}.")
+    } else {
+        String::new()
+    };
     Ok(format!(
-        "# {}\n\n{} hours; {}. Sum of `xdelta3 -9` after the first hour: {}.\n\n{}",
+        "# {}\n\n{} hours; {}.{diffs}\n\n{}",
         plan.name,
         plan.hours,
         machine(),
-        megabytes(diff_bytes),
         table(&head, &rows)
     ))
 }
