@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use crate::repo::Span;
+use crate::error::{Error, Result};
+use crate::id::ChunkId;
+use crate::repo::{Span, Store};
 use crate::segment::SegmentId;
 
 /// A segment is left when less than one byte in so many of it is still used. What is written anew adds then at most a fifth to
@@ -28,9 +30,22 @@ pub(super) fn is_turn(start_s: i64, stretch: u64) -> bool {
     mixed >> (u64::BITS - TURN_BITS) == 0
 }
 
+/// The segments that what makes these chunks had better not stand on. Chunks that cannot be resolved do not count.
+pub(super) fn sparse(store: &Store, chunks: &[(ChunkId, u32)]) -> Result<HashSet<SegmentId>> {
+    let mut shares = Shares::default();
+    let mut spans = Vec::new();
+    for (id, len) in chunks {
+        spans.clear();
+        if Error::unless_damaged(store.resolve(*id, 0, *len, &mut spans))?.is_some() {
+            shares.add(&spans);
+        }
+    }
+    Ok(shares.sparse(|id| store.segment_len(id)))
+}
+
 /// How much of each segment a stretch of a stream uses.
 #[derive(Debug, Default)]
-pub(super) struct Shares {
+struct Shares {
     used: BTreeMap<SegmentId, Used>,
 }
 
@@ -42,7 +57,7 @@ struct Used {
 
 impl Shares {
     /// Counts bytes that are used.
-    pub(super) fn add(&mut self, spans: &[Span]) {
+    fn add(&mut self, spans: &[Span]) {
         for span in spans {
             let end = span.offset.saturating_add(span.len);
             let used = self.used.entry(span.segment).or_insert(Used {
@@ -60,7 +75,7 @@ impl Shares {
     /// A session's segments are in the order of its streams. What lies between two used bytes and is not used is dead, but before
     /// the first and behind the last of them there may be what other streams use: there only what lies between is judged, and by
     /// the session as a whole, of which little may be left in these two.
-    pub(super) fn sparse(self, raw_len: impl Fn(SegmentId) -> Option<u32>) -> HashSet<SegmentId> {
+    fn sparse(self, raw_len: impl Fn(SegmentId) -> Option<u32>) -> HashSet<SegmentId> {
         let used: Vec<_> = self.used.into_iter().collect();
         let mut sparse = HashSet::new();
         for session in used.chunk_by(|a, b| a.0.session == b.0.session) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::builders::Builders;
-use super::clean::{STRETCH_BYTES, Shares, is_turn};
+use super::clean::{STRETCH_BYTES, is_turn, sparse};
 use super::parent::ParentStream;
 use super::told::Told;
 use crate::chunker::{ChunkSizes, Chunker};
@@ -270,23 +270,19 @@ impl StreamEncoder {
         {
             return Ok(Arc::clone(sparse));
         }
-        if !is_turn(builders.ground().start_s, stretch) {
-            return Ok(Arc::default());
-        }
-        let store = &builders.ground().store;
-        let chunks = self.parent.as_ref().map(|parent| {
-            let start = stretch * STRETCH_BYTES;
-            parent.chunks_in(start..start + STRETCH_BYTES)
-        });
-        let mut shares = Shares::default();
-        let mut spans = Vec::new();
-        for (id, len) in chunks.unwrap_or_default() {
-            spans.clear();
-            if Error::unless_damaged(store.resolve(*id, 0, *len, &mut spans))?.is_some() {
-                shares.add(&spans);
+        let ground = builders.ground();
+        let parent = self.parent.as_ref();
+        let sparse = match parent.filter(|_| is_turn(ground.start_s, stretch)) {
+            Some(parent) => {
+                let start = stretch * STRETCH_BYTES;
+                sparse(
+                    &ground.store,
+                    parent.chunks_in(start..start + STRETCH_BYTES),
+                )?
             }
-        }
-        let sparse = Arc::new(shares.sparse(|id| store.segment_len(id)));
+            None => HashSet::new(),
+        };
+        let sparse = Arc::new(sparse);
         self.sparse = Some((stretch, Arc::clone(&sparse)));
         Ok(sparse)
     }

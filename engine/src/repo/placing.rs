@@ -8,8 +8,7 @@ use crate::segment::SegmentId;
 /// Parts of segments, and where in the bytes of some chunks they go.
 #[derive(Default)]
 pub(super) struct Placing {
-    segments: Vec<(SegmentId, Vec<Placed>)>,
-    numbers: HashMap<SegmentId, usize>,
+    segments: HashMap<SegmentId, Vec<Placed>>,
     parts: usize,
 }
 
@@ -24,16 +23,10 @@ pub(super) struct Placed {
 impl Placing {
     /// Notes that a span goes to this place.
     pub(super) fn add(&mut self, span: Span, at: usize) {
-        let segments = &mut self.segments;
-        let number = *self.numbers.entry(span.segment).or_insert_with(|| {
-            segments.push((span.segment, Vec::new()));
-            segments.len() - 1
-        });
-        if let Some((_, parts)) = segments.get_mut(number) {
-            let (offset, len) = (span.offset, span.len);
-            parts.push(Placed { offset, len, at });
-            self.parts += 1;
-        }
+        let (offset, len) = (span.offset, span.len);
+        let parts = self.segments.entry(span.segment).or_default();
+        parts.push(Placed { offset, len, at });
+        self.parts += 1;
     }
 
     /// How many there are.
@@ -43,7 +36,7 @@ impl Placing {
 
     /// The segments with their parts, in the order in which they were written.
     pub(super) fn by_segment(self) -> Vec<(SegmentId, Vec<Placed>)> {
-        let mut segments = self.segments;
+        let mut segments = Vec::from_iter(self.segments);
         segments.sort_unstable_by_key(|(id, _)| *id);
         segments
     }

@@ -124,23 +124,6 @@ fn redis_cli_pipe(server: &RedisServer, file: &Path) {
     assert!(said.contains("errors: 0"), "{}: {said}", file.display());
 }
 
-fn psql(server: &PostgresServer, database: &str, file: &Path) {
-    let file = file.to_str().expect("a path");
-    let arguments = [
-        "-X",
-        "-q",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-d",
-        database,
-        "-f",
-        file,
-    ];
-    if let Err(said) = server.tool("psql", &arguments) {
-        panic!("psql on {file}: {said}");
-    }
-}
-
 /// The schema as pg_dump writes it, but for the random words that guard it.
 fn schema(server: &PostgresServer, database: &str) -> String {
     let dump = server
@@ -177,9 +160,9 @@ fn stock_tools_load_what_restore_writes() {
     // Onto a server that has neither roles nor databases.
     let other = PostgresServer::start();
     let sql = out.join("postgres-app");
-    psql(&other, "postgres", &sql.join("globals.sql"));
+    other.load("postgres", &sql.join("globals.sql"));
     other.execute("postgres", "CREATE DATABASE app TEMPLATE template0");
-    psql(&other, "app", &sql.join("app.sql"));
+    other.load("app", &sql.join("app.sql"));
     assert_eq!(schema(&other, "app"), schema(&five.postgres, "app"));
     let loaded = collections(world, &format!("x={}", other.url("app")));
     assert_eq!(loaded, five.collections("postgres-app"));
@@ -213,11 +196,8 @@ fn stock_tools_load_what_dump_writes() {
     // As `dump --help` has it: beside the original, on the same server.
     five.postgres
         .execute("postgres", "CREATE DATABASE copy_of_app TEMPLATE template0");
-    psql(
-        &five.postgres,
-        "copy_of_app",
-        &dump("postgres-app", "all.sql"),
-    );
+    five.postgres
+        .load("copy_of_app", &dump("postgres-app", "all.sql"));
     assert_eq!(
         schema(&five.postgres, "copy_of_app"),
         schema(&five.postgres, "app")

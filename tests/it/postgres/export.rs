@@ -31,18 +31,7 @@ fn export(capture: &MemoryCapture) -> BTreeMap<String, Vec<u8>> {
 fn load(server: &PostgresServer, database: &str, script: &[u8]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
-    let path = file.path().to_str().unwrap();
-    let arguments = [
-        "-X",
-        "-q",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-d",
-        database,
-        "-f",
-        path,
-    ];
-    server.tool("psql", &arguments).unwrap();
+    server.load(database, file.path());
 }
 
 #[test]

@@ -185,6 +185,16 @@ impl PostgresServer {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
+    /// Loads a script into a database with stock psql, which stops at the first error.
+    pub fn load(&self, database: &str, script: &Path) {
+        let script = script.to_str().expect("a path");
+        let stop = ["-X", "-q", "-v", "ON_ERROR_STOP=1"];
+        let arguments = [&stop[..], &["-d", database, "-f", script]].concat();
+        if let Err(said) = self.tool("psql", &arguments) {
+            panic!("psql on {script}: {said}");
+        }
+    }
+
     /// One of PostgreSQL's own tools, told where the server is.
     pub fn tool_command(&self, name: &str) -> Command {
         let mut command = Command::new(bin(name));

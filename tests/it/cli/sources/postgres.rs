@@ -177,18 +177,7 @@ fn a_role_that_may_only_create_databases_restores_and_leaves_no_mark() {
 fn load(scene: &Scene, script: &[u8], database: &str) {
     let path = scene.home.path("script.sql");
     fs::write(&path, script).unwrap();
-    let path = path.to_str().unwrap();
-    let flags = [
-        "-X",
-        "-q",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-d",
-        database,
-        "-f",
-        path,
-    ];
-    scene.server.tool("psql", &flags).unwrap();
+    scene.server.load(database, &path);
 }
 
 #[test]
