@@ -28,6 +28,9 @@ pub const SEGMENT_DELTA_BYTES: usize = 128 * 1024;
 /// Bytes after which a segment of nodes is closed.
 pub const SEGMENT_NODES_BYTES: usize = 512 * 1024;
 
+/// Fewest float32 that are split into byte planes as one run.
+pub const FLOAT_RUN_MIN: usize = 16;
+
 /// Bytes after which a pack is closed.
 pub const PACK_TARGET_BYTES: usize = 16 * 1024 * 1024;
 /// Largest pack, in bytes.

@@ -18,6 +18,46 @@ pub fn decompress(data: &[u8]) -> bool {
     })
 }
 
+/// Float planes: no more than was declared either, and what comes back can be said again.
+pub fn planes(data: &[u8]) -> bool {
+    let Some((declared, packed)) = data.split_first_chunk::<4>() else {
+        return false;
+    };
+    let declared = usize::try_from(u32::from_le_bytes(*declared) % (1 << 20)).expect("small");
+    let raw = compress::decompress(compress::Codec::Planes, packed.to_vec(), declared);
+    raw.is_ok_and(|raw| {
+        assert_eq!(raw.len(), declared);
+        let (codec, packed) = compress::compress_data(compress::LEVEL_WHOLE, &raw, 0);
+        let again = compress::decompress(codec, packed, declared);
+        assert!(again.is_ok_and(|again| again == raw));
+        true
+    })
+}
+
+pub fn planes_seeds() -> Vec<Vec<u8>> {
+    let mut noise = 1_u32;
+    let mut vector = |floats: usize| {
+        let mut bytes = Vec::new();
+        for _ in 0..floats {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // 0x3a to 0x3d above three bytes of noise.
+            bytes.extend_from_slice(&(noise >> 8 | (0x3a + (noise >> 30)) << 24).to_le_bytes());
+        }
+        bytes
+    };
+    let seed = |raw: Vec<u8>| {
+        let (codec, packed) = compress::compress_data(compress::LEVEL_WHOLE, &raw, 0);
+        assert_eq!(codec, compress::Codec::Planes);
+        let declared = u32::try_from(raw.len()).expect("small").to_le_bytes();
+        [declared.as_slice(), &packed].concat()
+    };
+    let mut point = |number: usize| [format!("point {number}, ").as_bytes(), &vector(40)].concat();
+    vec![
+        seed((0..30).flat_map(&mut point).collect()),
+        seed(vector(200)),
+    ]
+}
+
 pub fn decompress_seeds() -> Vec<Vec<u8>> {
     let text = b"words and words and words, and after them words ".repeat(40);
     let (_, packed) = compress::compress(compress::LEVEL_WHOLE, &text, 0);

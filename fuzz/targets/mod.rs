@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     target("record", formats::record, formats::record_seeds),
     target("tree", formats::tree, formats::tree_seeds),
     target("decompress", kernels::decompress, kernels::decompress_seeds),
+    target("compress_planes", kernels::planes, kernels::planes_seeds),
     target("chunker", kernels::chunker, kernels::stream_seeds),
     target("delta", kernels::delta, kernels::stream_seeds),
     target("redis_record", redis::record, redis::record_seeds),

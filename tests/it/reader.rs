@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use keepstone_engine::backend::Backend;
 use keepstone_engine::backend::local::LocalBackend;
+use keepstone_engine::compress::Codec;
 use keepstone_engine::crypto::{KdfParameters, SlotInfo};
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
-use keepstone_engine::repo::{InitOptions, Repo, init};
+use keepstone_engine::repo::{InitOptions, Repo, init, packs_that_exist, read_footer};
 use keepstone_testkit::scripted::{Dice, Streams, an_hour_later, prune_at, save, secret, table};
 use keepstone_testkit::tools::{tool, workspace};
 
@@ -39,13 +40,35 @@ fn assert_holds(folder: &Path, streams: &Streams) {
     }
 }
 
+/// Points with vectors, of which a few are new in an hour: boxes of float planes, whole and of a delta.
+fn vectors(hour: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    for number in 0..600_i64 {
+        let since = if number % 31 == hour % 31 { hour } else { 0 };
+        out.extend_from_slice(format!("point {number}, as of {since}: ").as_bytes());
+        let mut noise = blake3::Hasher::new()
+            .update(&out[out.len() - 16..])
+            .finalize_xof();
+        for _ in 0..96 {
+            let mut float = [0; 4];
+            noise.fill(&mut float);
+            float[3] = (float[3] & 0x80) | (0x3b + float[3] % 4);
+            out.extend_from_slice(&float);
+        }
+    }
+    out
+}
+
 /// Twenty hours, deep enough for resolved lists; a folder of many entries beside the table.
 fn fill(repo: &Repo) -> Vec<(SnapshotId, Streams)> {
     let mut dice = Dice(11);
     let mut bytes = table(&mut dice, 6_000);
     let mut saved = Vec::new();
     for hour in 0..20 {
-        let mut streams = Streams::from([("db/table".to_owned(), bytes.clone())]);
+        let mut streams = Streams::from([
+            ("db/table".to_owned(), bytes.clone()),
+            ("db/vectors".to_owned(), vectors(hour)),
+        ]);
         for number in 0..2_500 {
             streams.insert(
                 format!("many/{number:05}"),
@@ -56,6 +79,20 @@ fn fill(repo: &Repo) -> Vec<(SnapshotId, Streams)> {
         bytes = an_hour_later(&mut dice, &bytes);
     }
     saved
+}
+
+/// Whether any box of the repository holds float planes.
+fn has_planes(repo: &Repo) -> bool {
+    let packs = packs_that_exist(repo).unwrap();
+    let mut footers = packs
+        .into_iter()
+        .map(|(name, size)| read_footer(repo, name, size).unwrap().footer);
+    footers.any(|footer| {
+        footer
+            .boxes
+            .iter()
+            .any(|place| place.header.codec == Codec::Planes)
+    })
 }
 
 fn check_with(kdf: KdfParameters, how: &str) {
@@ -69,6 +106,7 @@ fn check_with(kdf: KdfParameters, how: &str) {
     };
     let repo = init(backend, options).unwrap();
     let saved = fill(&repo);
+    assert!(has_planes(&repo), "the reader is to be shown float planes");
     let secret_file = folder.path().join("secret");
     std::fs::write(&secret_file, secret().as_slice()).unwrap();
     let (newest, streams) = saved.last().unwrap();

@@ -67,9 +67,29 @@ def frame(source, kind):
         raise ValueError(f"not an object of kind {kind}")
 
 
+def join_planes(source):
+    length, packed = source.varint(), source.varint()
+    around = Input(decompress(1, source.take(packed), length))
+    runs = [(around.varint(), around.varint()) for _ in range(around.varint())]
+    floats = sum(count for _, count in runs)
+    planes = [source.take(floats) for _ in range(3)]
+    planes.append(decompress(1, source.rest(), floats))
+    out, at = bytearray(), 0
+    for gap, count in runs:
+        out += around.take(gap)
+        run = bytearray(4 * count)
+        for number, plane in enumerate(planes):
+            run[number::4] = plane[at : at + count]
+        out += run
+        at += count
+    return bytes(out + around.rest())
+
+
 def decompress(codec, packed, length):
     if codec == 1:
         packed = zstandard.ZstdDecompressor().decompress(packed, max_output_size=length)
+    elif codec == 2:
+        packed = join_planes(Input(packed))
     elif codec != 0:
         raise ValueError(f"codec {codec}")
     if len(packed) != length:

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{RootKey, TAG_BYTES};
 use crate::codec::frame::VERSION;
 use crate::codec::{FormatError, len_u32};
-use crate::compress::{Codec, compress, decompress};
+use crate::compress::{Codec, compress, compress_data, decompress};
 use crate::id::{RepoId, SessionId};
 
 /// What a box holds.
@@ -127,7 +127,10 @@ pub fn seal_box(
     level: i32,
     raw: &[u8],
 ) -> (BoxHeader, Vec<u8>) {
-    let (codec, mut stored) = compress(level, raw, TAG_BYTES);
+    let (codec, mut stored) = match kind {
+        BoxKind::Data => compress_data(level, raw, TAG_BYTES),
+        _ => compress(level, raw, TAG_BYTES),
+    };
     let header = BoxHeader {
         kind,
         session: key.session,

@@ -1,12 +1,16 @@
 //! Boxes: what a seal binds, its nonce, its bytes.
 
-use keepstone_engine::compress::{Codec, LEVEL_WHOLE};
+use keepstone_engine::compress::{Codec, LEVEL_WHOLE, decompress};
 use keepstone_engine::crypto::{BoxHeader, BoxKind, open_box, seal_box};
 
 use super::document::{Check, Example, example, hold, repo, session_key, sid};
 use super::keys::seal;
 
-pub(super) const CHECKS: &[Check] = &[("box", a_raw_box), ("box-zstd", a_compressed_box)];
+pub(super) const CHECKS: &[Check] = &[
+    ("box", a_raw_box),
+    ("box-zstd", a_compressed_box),
+    ("float-planes", float_planes),
+];
 
 #[test]
 fn boxes_are_as_written() {
@@ -66,4 +70,36 @@ fn a_compressed_box(example: &Example) {
     assert_eq!(seal(&key_bytes(), &nonce, aad, frame), stored);
     let opened = open_box(&session_key(), repo(), &header, stored.to_vec());
     assert_eq!(opened.unwrap(), plain);
+}
+
+/// Decoded only, as frames are: put together from its parts, and each frame from what it gives.
+fn float_planes(example: &Example) {
+    let [
+        before,
+        floats,
+        behind,
+        around,
+        lengths,
+        first,
+        low,
+        middle,
+        upper,
+        high,
+        second,
+    ] = example.parts();
+    for (frame, plain) in [(first, around), (second, high)] {
+        let decoded = decompress(Codec::Zstd, frame.to_vec(), plain.len());
+        assert_eq!(decoded.unwrap(), plain);
+    }
+    assert_eq!(
+        lengths,
+        [around.len(), first.len()].map(|len| u8::try_from(len).unwrap())
+    );
+    let planes = [low, middle, upper, high];
+    for (number, float) in floats.chunks(4).enumerate() {
+        assert_eq!(float, planes.map(|plane| plane[number]));
+    }
+    let plain = [before, floats, behind].concat();
+    let body = [lengths, first, low, middle, upper, second].concat();
+    assert_eq!(decompress(Codec::Planes, body, plain.len()).unwrap(), plain);
 }
