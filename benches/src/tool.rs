@@ -199,6 +199,15 @@ impl Tool {
         Ok(task.run()?.0)
     }
 
+    /// Lists the snapshots: what opening the repository costs by itself.
+    pub fn list(&self) -> Result<Cost> {
+        let task = match self.kind {
+            Kind::Borg => self.task(&["list", &self.address]),
+            _ => self.task(&["snapshots", "latest"]),
+        };
+        Ok(task.run()?.0)
+    }
+
     /// Verifies the repository; with every byte if asked for.
     pub fn check(&self, read_data: bool) -> Result<Cost> {
         let mut words = vec!["check"];

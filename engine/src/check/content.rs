@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::id::ChunkId;
 use crate::limits::READ_TOGETHER_BYTES;
 use crate::progress::{Event, Observer};
-use crate::repo::{Span, Store, in_groups};
+use crate::repo::{Span, Store, bytes_of, in_groups};
 use crate::segment::SegmentId;
 use crate::snapshot::select::Listed;
 use crate::tree::{Body, ChunkList, Node};
@@ -29,7 +29,7 @@ pub(super) fn verify(
 ) -> Result<HashMap<ChunkId, u32>> {
     let chunks = in_order(store, leaves(store, snapshots, cancel)?)?;
     observer.event(Event::Total {
-        bytes: bytes_of(&chunks),
+        bytes: bytes_of(&chunks) as u64,
         items: 0,
     });
     let shares = in_groups(&chunks, TAKE_BYTES);
@@ -67,8 +67,8 @@ fn make(
             break;
         };
         cancel.check()?;
-        bytes.clear();
-        match store.read_chunks(share, &mut bytes) {
+        bytes.resize(bytes_of(share), 0);
+        match store.read_chunks_into(share, &mut bytes) {
             Ok(()) => good.extend_from_slice(share),
             Err(error) => {
                 damage(error)?;
@@ -77,14 +77,10 @@ fn make(
         }
         observer.event(Event::BytesRead {
             source: None,
-            bytes: bytes_of(share),
+            bytes: bytes_of(share) as u64,
         });
     }
     Ok(good)
-}
-
-fn bytes_of(chunks: &[(ChunkId, u32)]) -> u64 {
-    chunks.iter().map(|(_, len)| u64::from(*len)).sum()
 }
 
 /// Where one of a share is not as it should be, the others may be.

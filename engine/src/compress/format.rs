@@ -72,7 +72,7 @@ pub(super) fn decode(packed: &[u8], raw_len: usize) -> Result<Vec<u8>, FormatErr
     let (middle, upper) = second.split_at(count);
     let high = frames::decompress(input.take(input.remaining())?, count)?;
     let mut planes = (low, middle, upper, high.as_slice());
-    let mut out = Vec::with_capacity(raw_len);
+    let (mut out, mut spare) = (Vec::with_capacity(raw_len), Vec::new());
     for (gap, count) in runs {
         out.extend_from_slice(around.take(gap)?);
         let run = (
@@ -81,7 +81,7 @@ pub(super) fn decode(packed: &[u8], raw_len: usize) -> Result<Vec<u8>, FormatErr
             take(&mut planes.2, count),
             take(&mut planes.3, count),
         );
-        join(&mut out, run);
+        join(&mut out, &mut spare, run);
     }
     out.extend_from_slice(around.take(around.remaining())?);
     Ok(out)
@@ -110,15 +110,14 @@ fn take<'a>(plane: &mut &'a [u8], count: usize) -> &'a [u8] {
     taken
 }
 
-fn join(out: &mut Vec<u8>, (low, middle, upper, high): (&[u8], &[u8], &[u8], &[u8])) {
-    let start = out.len();
-    out.resize(start + 4 * low.len(), 0);
-    let (floats, _) = out
-        .get_mut(start..)
-        .unwrap_or_default()
-        .as_chunks_mut::<4>();
+/// Appends floats put together from their bytes, by way of `spare`: growing `out` first would clear it for nothing.
+fn join(
+    out: &mut Vec<u8>,
+    spare: &mut Vec<[u8; 4]>,
+    (low, middle, upper, high): (&[u8], &[u8], &[u8], &[u8]),
+) {
     let bytes = low.iter().zip(middle).zip(upper).zip(high);
-    for (float, (((low, middle), upper), high)) in floats.iter_mut().zip(bytes) {
-        *float = [*low, *middle, *upper, *high];
-    }
+    spare.clear();
+    spare.extend(bytes.map(|(((low, middle), upper), high)| [*low, *middle, *upper, *high]));
+    out.extend_from_slice(spare.as_flattened());
 }

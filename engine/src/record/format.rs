@@ -159,7 +159,8 @@ pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
         bases,
         segments,
         records: Vec::with_capacity(count),
-        extents: vec![],
+        // Most are told in two bytes.
+        extents: Vec::with_capacity((ops.remaining() / 2).min(limits::BLOCK_EXTENTS)),
     };
     let mut walk = Walk::default();
     for _ in 0..count {

@@ -17,7 +17,7 @@ mod walk;
 pub use init::{InitOptions, init};
 pub use open::{config_of, open};
 pub use packs::{packs_that_exist, read_footer, read_stored_box};
-pub use read::in_groups;
+pub use read::{bytes_of, in_groups};
 pub use resolve::Span;
 pub use small::{Readable, Unreadable};
 pub use store::{Store, Usable};

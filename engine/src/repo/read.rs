@@ -33,32 +33,43 @@ impl Store {
     /// their extents: a few MiB of neighbours at a time are best.
     pub fn read_chunks(&self, wanted: &[(ChunkId, u32)], out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
-        match self.read_together(wanted, out) {
+        out.resize(start + bytes_of(wanted), 0);
+        let read = self.read_chunks_into(wanted, out.get_mut(start..).unwrap_or_default());
+        read.inspect_err(|_| out.truncate(start))
+    }
+
+    /// Like `read_chunks`, into a buffer that is as long as all of them. After an error anything may be in it.
+    pub fn read_chunks_into(&self, wanted: &[(ChunkId, u32)], to: &mut [u8]) -> Result<()> {
+        match self.read_together(wanted, to) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(error) if error.is_damage() => out.truncate(start),
+            Err(error) if error.is_damage() => {}
             Err(error) => return Err(error),
         }
         // One by one each gets its second chance, and the error names the right one.
+        let (mut rest, mut bytes) = (to, Vec::new());
         for (id, len) in wanted {
-            self.read_chunk(*id, *len, out)?;
+            bytes.clear();
+            self.read_chunk(*id, *len, &mut bytes)?;
+            let (chunk, later) = rest.split_at_mut_checked(bytes.len()).unwrap_or_default();
+            chunk.copy_from_slice(&bytes);
+            rest = later;
         }
         Ok(())
     }
 
     /// False, and nothing done, if the chunks are of too many extents to be held at once.
-    fn read_together(&self, wanted: &[(ChunkId, u32)], out: &mut Vec<u8>) -> Result<bool> {
+    fn read_together(&self, wanted: &[(ChunkId, u32)], to: &mut [u8]) -> Result<bool> {
         let state = self.state();
-        let start = out.len();
-        let (mut placed, mut end) = (Placing::default(), start);
+        let (mut placed, mut end) = (Placing::default(), 0);
         for (id, len) in wanted {
             end = self.place(&state, *id, Some(*len), end, &mut placed)?;
             if placed.parts() > limits::CHUNK_EXTENTS_MAX {
                 return Ok(false);
             }
         }
-        self.fill(&state, placed, end, out)?;
-        let mut rest = out.get(start..).unwrap_or_default();
+        self.fill(&state, placed, to)?;
+        let mut rest = &*to;
         for (id, len) in wanted {
             let (bytes, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
             verify(*id, self.repo.root().chunk_id(bytes))?;
@@ -119,7 +130,8 @@ impl Store {
     ) -> Result<()> {
         let mut placed = Placing::default();
         let end = self.place(state, id, len, out.len(), &mut placed)?;
-        self.fill(state, placed, end, out)
+        out.resize(end, 0);
+        self.fill(state, placed, out)
     }
 
     /// Notes where a whole chunk lies, which is as long as was asked for, and that it goes to `start`; answers where it ends.
@@ -156,9 +168,8 @@ impl Store {
         Ok(at)
     }
 
-    /// Makes `out` so long and puts everything into its place; each segment is opened once.
-    fn fill(&self, state: &State, placed: Placing, end: usize, out: &mut Vec<u8>) -> Result<()> {
-        out.resize(end, 0);
+    /// Puts everything into its place; each segment is opened once.
+    fn fill(&self, state: &State, placed: Placing, out: &mut [u8]) -> Result<()> {
         for (id, parts) in placed.by_segment() {
             let bytes = self.segment_in(state, id)?;
             for part in parts {
@@ -276,10 +287,15 @@ fn from_any_place<T>(
     Err(last)
 }
 
+/// How many bytes chunks make.
+pub fn bytes_of(chunks: &[(ChunkId, u32)]) -> usize {
+    chunks.iter().map(|(_, len)| *len as usize).sum()
+}
+
 /// Neighbouring chunks as parts of about so many bytes, to be read together: equal ones, because a small rest would open as
 /// many segments as a large part.
 pub fn in_groups(chunks: &[(ChunkId, u32)], about_bytes: usize) -> Vec<&[(ChunkId, u32)]> {
-    let total: usize = chunks.iter().map(|(_, len)| *len as usize).sum();
+    let total = bytes_of(chunks);
     let count = ((total + about_bytes / 2) / about_bytes.max(1)).max(1);
     let group_bytes = total.div_ceil(count);
     let mut groups = Vec::new();

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::limits::READ_TOGETHER_BYTES;
 use crate::path::RepoPath;
-use crate::repo::{Store, in_groups, lock};
+use crate::repo::{Store, bytes_of, in_groups, lock};
 use crate::snapshot::{SnapshotSource, SourceDetails};
 use crate::source::{CaptureReport, ItemInfo, Items, OpenFacts, SourceError, SourceErrorKind};
 use crate::tree::{Body, Content};
@@ -103,20 +103,20 @@ impl CapturedItems {
             skip -= cut as u64;
             take(bytes.get(cut..).unwrap_or_default())
         };
-        let size: u64 = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
-        let is_large = size > 2 * READ_TOGETHER_BYTES as u64 && self.parallel > 1;
+        let groups = in_groups(&chunks, READ_TOGETHER_BYTES);
+        let is_large = bytes_of(&chunks) > 2 * READ_TOGETHER_BYTES && self.parallel > 1;
         let Some(_alone) = is_large.then(|| self.ahead.try_lock().ok()).flatten() else {
-            return self.read_here(&chunks, &mut trimmed);
+            return self.read_here(&groups, &mut trimmed);
         };
-        self.read_ahead(&in_groups(&chunks, READ_TOGETHER_BYTES), &mut trimmed)
+        self.read_ahead(&groups, &mut trimmed)
     }
 
     fn read_here(
         &self,
-        chunks: &[(ChunkId, u32)],
+        groups: &[&[(ChunkId, u32)]],
         take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        for group in in_groups(chunks, READ_TOGETHER_BYTES) {
+        for group in groups {
             let bytes = self.read_group(group).map_err(pass)?;
             take(&bytes)?;
             self.put_back(bytes);
@@ -159,11 +159,12 @@ impl CapturedItems {
 
     fn read_group(&self, group: &[(ChunkId, u32)]) -> Result<Vec<u8>> {
         self.cancel.check()?;
-        let size: usize = group.iter().map(|(_, len)| *len as usize).sum();
+        let size = bytes_of(group);
         let mut bytes = lock(&self.spare).pop().unwrap_or_default();
-        bytes.clear();
-        bytes.reserve_exact(size);
-        self.store.read_chunks(group, &mut bytes)?;
+        // What another group has left in it is written over.
+        bytes.reserve_exact(size.saturating_sub(bytes.len()));
+        bytes.resize(size, 0);
+        self.store.read_chunks_into(group, &mut bytes)?;
         Ok(bytes)
     }
 
