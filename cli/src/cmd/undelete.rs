@@ -3,8 +3,7 @@
 use clap::Args;
 
 use crate::reference::HexPrefix;
-use keepstone_engine::Error;
-use keepstone_engine::snapshot::select::Listed;
+use keepstone_engine::snapshot::select::{Listed, only_with_prefix};
 use keepstone_engine::undelete::recommit;
 use serde::Serialize;
 
@@ -79,22 +78,11 @@ fn find_forgotten<'a>(
 ) -> Result<Vec<&'a Listed>, CliError> {
     let mut chosen: Vec<&Listed> = Vec::new();
     for prefix in prefixes {
-        let mut found = forgotten
-            .iter()
-            .filter(|listed| listed.id.matches_prefix(prefix.as_str()));
-        let listed = match (found.next(), found.next()) {
-            (Some(only), None) => only,
-            (None, _) => {
-                let what = format!("no forgotten snapshot begins with {prefix}");
-                return Err(Error::NotFound { what }.into());
-            }
-            _ => {
-                let what = format!("several forgotten snapshots begin with {prefix}");
-                return Err(Error::NotFound { what }.into());
-            }
-        };
-        if chosen.iter().all(|other| other.id != listed.id) {
-            chosen.push(listed);
+        let ids = forgotten.iter().map(|listed| listed.id);
+        let meant = only_with_prefix(ids, prefix.as_str(), "forgotten snapshot")?;
+        let listed = forgotten.iter().filter(|listed| listed.id == meant);
+        if chosen.iter().all(|other| other.id != meant) {
+            chosen.extend(listed);
         }
     }
     Ok(chosen)

@@ -87,14 +87,27 @@ pub fn select<'a>(all: &'a [Listed], wanted: &Wanted, filter: &Filter) -> Result
 }
 
 fn select_prefix<'a>(all: &'a [Listed], prefix: &str) -> Result<&'a Listed> {
-    let mut found = all.iter().filter(|listed| listed.id.matches_prefix(prefix));
-    let first = found.next().ok_or_else(|| Error::NotFound {
-        what: format!("no snapshot begins with {prefix}"),
-    })?;
-    match found.next() {
-        None => Ok(first),
-        Some(second) => Err(Error::NotFound {
-            what: format!("{prefix} could be {} or {}", first.id, second.id),
-        }),
+    let id = only_with_prefix(all.iter().map(|listed| listed.id), prefix, "snapshot")?;
+    let listed = all.iter().find(|listed| listed.id == id);
+    listed.ok_or_else(|| not_found(format!("no snapshot begins with {prefix}")))
+}
+
+/// The one id that begins so; `what` it is one of, for the error.
+pub fn only_with_prefix(
+    ids: impl IntoIterator<Item = SnapshotId>,
+    prefix: &str,
+    what: &str,
+) -> Result<SnapshotId> {
+    let mut found = ids.into_iter().filter(|id| id.matches_prefix(prefix));
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(first), Some(second)) => {
+            Err(not_found(format!("{prefix} could be {first} or {second}")))
+        }
+        (None, _) => Err(not_found(format!("no {what} begins with {prefix}"))),
     }
+}
+
+fn not_found(what: String) -> Error {
+    Error::NotFound { what }
 }
