@@ -7,31 +7,26 @@ use keepstone_engine::source::Profile;
 
 /// Decompression: never more than was declared.
 pub fn decompress(data: &[u8]) -> bool {
-    let Some((declared, packed)) = data.split_first_chunk::<4>() else {
-        return false;
-    };
-    let declared = usize::try_from(u32::from_le_bytes(*declared) % (1 << 20)).expect("small");
-    let raw = compress::decompress(compress::Codec::Zstd, packed.to_vec(), declared);
-    raw.is_ok_and(|raw| {
-        assert_eq!(raw.len(), declared);
-        true
-    })
+    decompressed(compress::Codec::Zstd, data).is_some()
 }
 
 /// Float planes: no more than was declared either, and what comes back can be said again.
 pub fn planes(data: &[u8]) -> bool {
-    let Some((declared, packed)) = data.split_first_chunk::<4>() else {
-        return false;
-    };
-    let declared = usize::try_from(u32::from_le_bytes(*declared) % (1 << 20)).expect("small");
-    let raw = compress::decompress(compress::Codec::Planes, packed.to_vec(), declared);
-    raw.is_ok_and(|raw| {
-        assert_eq!(raw.len(), declared);
+    decompressed(compress::Codec::Planes, data).is_some_and(|raw| {
         let (codec, packed) = compress::compress_data(compress::LEVEL_WHOLE, &raw, 0);
-        let again = compress::decompress(codec, packed, declared);
+        let again = compress::decompress(codec, packed, raw.len());
         assert!(again.is_ok_and(|again| again == raw));
         true
     })
+}
+
+/// The declared length first, then what is compressed.
+fn decompressed(codec: compress::Codec, data: &[u8]) -> Option<Vec<u8>> {
+    let (declared, packed) = data.split_first_chunk::<4>()?;
+    let declared = usize::try_from(u32::from_le_bytes(*declared) % (1 << 20)).expect("small");
+    let raw = compress::decompress(codec, packed.to_vec(), declared).ok()?;
+    assert_eq!(raw.len(), declared);
+    Some(raw)
 }
 
 pub fn planes_seeds() -> Vec<Vec<u8>> {
