@@ -78,11 +78,10 @@ fn find_forgotten<'a>(
 ) -> Result<Vec<&'a Listed>, CliError> {
     let mut chosen: Vec<&Listed> = Vec::new();
     for prefix in prefixes {
-        let ids = forgotten.iter().map(|listed| listed.id);
-        let meant = only_with_prefix(ids, prefix.as_str(), "forgotten snapshot")?;
-        let listed = forgotten.iter().filter(|listed| listed.id == meant);
-        if chosen.iter().all(|other| other.id != meant) {
-            chosen.extend(listed);
+        let prefix = prefix.as_str();
+        let meant = only_with_prefix(forgotten, |listed| listed.id, prefix, "forgotten snapshot")?;
+        if chosen.iter().all(|other| other.id != meant.id) {
+            chosen.push(meant);
         }
     }
     Ok(chosen)

@@ -71,7 +71,7 @@ fn window(raw: &[u8], at: usize) -> Option<u32> {
     let [first, second, ..] = floats else {
         return None;
     };
-    if (first[3] & 0x7f).abs_diff(second[3] & 0x7f) > 8 {
+    if u32::from((first[3] & 0x7f).abs_diff(second[3] & 0x7f)) > EXPONENT_SPREAD {
         return None;
     }
     let (low, high) = range(floats, |float| float[3] & 0x7f);

@@ -7,7 +7,7 @@ use zstd::zstd_safe::{CParameter, ParamSwitch, compress_bound};
 use crate::codec::FormatError;
 
 /// How hard a frame is searched for what repeats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Effort {
     /// A level of zstd.
     Level(i32),
@@ -19,29 +19,21 @@ pub(super) enum Effort {
 const LEVEL_ENTROPY: i32 = -20;
 
 thread_local! {
-    static COMPRESSOR: RefCell<Option<(Effort, zstd::bulk::Compressor<'static>)>> =
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
         const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
         const { RefCell::new(None) };
 }
 
-/// The most bytes that a frame of `len` bytes takes.
-pub(super) fn bound(len: usize) -> usize {
-    compress_bound(len)
-}
-
 /// Makes one frame, with `room` bytes of capacity to spare behind it.
 pub(super) fn compress(effort: Effort, raw: &[u8], room: usize) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = Some((effort, compressor(effort).ok()?));
-        }
-        let (at, compressor) = slot.as_mut()?;
-        if *at != effort {
-            set(compressor, effort).ok()?;
-            *at = effort;
-        }
-        let mut out = Vec::with_capacity(bound(raw.len()) + room);
+        let compressor = match slot {
+            Some(compressor) => compressor,
+            None => slot.insert(new_compressor().ok()?),
+        };
+        set(compressor, effort).ok()?;
+        let mut out = Vec::with_capacity(compress_bound(raw.len()) + room);
         compressor.compress_to_buffer(raw, &mut out).ok()?;
         Some(out)
     })
@@ -64,12 +56,11 @@ pub(super) fn decompress(packed: &[u8], raw_len: usize) -> Result<Vec<u8>, Forma
     super::exactly(raw, raw_len)
 }
 
-fn compressor(effort: Effort) -> std::io::Result<zstd::bulk::Compressor<'static>> {
+fn new_compressor() -> std::io::Result<zstd::bulk::Compressor<'static>> {
     let mut compressor = zstd::bulk::Compressor::new(0)?;
     // The box header carries the size, and the seal is a checksum.
     compressor.include_contentsize(false)?;
     compressor.include_checksum(false)?;
-    set(&mut compressor, effort)?;
     Ok(compressor)
 }
 

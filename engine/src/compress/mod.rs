@@ -1,7 +1,7 @@
 //! Compression of boxes: when, how strongly, and decompression bounded by the declared size.
 
 mod floats;
-pub mod format;
+mod format;
 mod frames;
 
 use self::frames::Effort;

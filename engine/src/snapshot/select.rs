@@ -71,7 +71,9 @@ pub fn select<'a>(all: &'a [Listed], wanted: &Wanted, filter: &Filter) -> Result
             let before = |listed: &&Listed| listed.snapshot.consistent_ns() <= *time_ns;
             all.iter().rev().filter(whole).find(before)
         }
-        Wanted::Prefix(prefix) => return select_prefix(all, prefix),
+        Wanted::Prefix(prefix) => {
+            return only_with_prefix(all, |listed| listed.id, prefix, "snapshot");
+        }
     };
     found.ok_or_else(|| Error::NotFound {
         what: match wanted {
@@ -86,28 +88,20 @@ pub fn select<'a>(all: &'a [Listed], wanted: &Wanted, filter: &Filter) -> Result
     })
 }
 
-fn select_prefix<'a>(all: &'a [Listed], prefix: &str) -> Result<&'a Listed> {
-    let id = only_with_prefix(all.iter().map(|listed| listed.id), prefix, "snapshot")?;
-    let listed = all.iter().find(|listed| listed.id == id);
-    listed.ok_or_else(|| not_found(format!("no snapshot begins with {prefix}")))
-}
-
-/// The one id that begins so; `what` it is one of, for the error.
-pub fn only_with_prefix(
-    ids: impl IntoIterator<Item = SnapshotId>,
+/// The only one whose id begins so; `what` it is one of, for the error.
+pub fn only_with_prefix<T>(
+    all: impl IntoIterator<Item = T>,
+    id: impl Fn(&T) -> SnapshotId,
     prefix: &str,
     what: &str,
-) -> Result<SnapshotId> {
-    let mut found = ids.into_iter().filter(|id| id.matches_prefix(prefix));
-    match (found.next(), found.next()) {
-        (Some(only), None) => Ok(only),
+) -> Result<T> {
+    let mut found = all.into_iter().filter(|one| id(one).matches_prefix(prefix));
+    let what = match (found.next(), found.next()) {
+        (Some(only), None) => return Ok(only),
         (Some(first), Some(second)) => {
-            Err(not_found(format!("{prefix} could be {first} or {second}")))
+            format!("{prefix} could be {} or {}", id(&first), id(&second))
         }
-        (None, _) => Err(not_found(format!("no {what} begins with {prefix}"))),
-    }
-}
-
-fn not_found(what: String) -> Error {
-    Error::NotFound { what }
+        (None, _) => format!("no {what} begins with {prefix}"),
+    };
+    Err(Error::NotFound { what })
 }

@@ -73,19 +73,13 @@ fn unreadable_ones(
     let damaged = found.damaged.iter().filter_map(|record| record.snapshot);
     let damaged: Vec<_> = damaged.collect();
     for reference in references {
-        let SnapshotRef::Id(prefix) = reference else {
-            others.push(reference.clone());
-            continue;
-        };
-        let listed = found.snapshots.iter().map(|listed| listed.id);
-        let all = damaged.iter().copied().chain(listed);
-        if !damaged.iter().any(|id| id.matches_prefix(prefix)) {
-            others.push(reference.clone());
-            continue;
-        }
-        let meant = only_with_prefix(all, prefix, "snapshot")?;
-        if damaged.contains(&meant) {
-            ids.insert(meant);
+        match reference {
+            SnapshotRef::Id(prefix) if damaged.iter().any(|id| id.matches_prefix(prefix)) => {
+                let listed = found.snapshots.iter().map(|listed| listed.id);
+                let all = damaged.iter().copied().chain(listed);
+                ids.insert(only_with_prefix(all, |id| *id, prefix, "snapshot")?);
+            }
+            _ => others.push(reference.clone()),
         }
     }
     Ok((ids, others))
