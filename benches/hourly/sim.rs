@@ -11,7 +11,7 @@ use keepstone_benches::args::Args;
 use keepstone_benches::churn::{Churn, Rates};
 use keepstone_benches::disk::{self, Written};
 use keepstone_benches::error::{Act as _, Result};
-use keepstone_benches::measure::median;
+use keepstone_benches::measure::{Cost, median};
 use keepstone_benches::report::{Lines, Row, machine, megabytes, table};
 use keepstone_benches::rng::Rng;
 use keepstone_benches::tool::{Kind, Programs, Tool};
@@ -31,6 +31,10 @@ struct Plan {
     thin: Option<(u32, &'static [&'static str])>,
     with_diff: bool,
 }
+
+/// Whether only one core is used, and what opening and restoring are called then.
+const ALL_CORES: (bool, &str, &str) = (false, "open", "restore");
+const ONE_CORE: (bool, &str, &str) = (true, "open on one core", "restore on one core");
 
 /// How often the newest hour is restored, and the repository opened for nothing but a list: a password is stretched either way.
 const RESTORES: usize = 5;
@@ -122,14 +126,18 @@ fn run(mut args: Args, plan: &Plan, tools: &str) -> Result<()> {
             if hour + 1 == plan.hours {
                 let target = scratch.join("target");
                 let name = tool.kind.name();
-                for _ in 0..RESTORES {
-                    rows.push(row(name, "open", hour, tool.list()?, 0));
-                    lines.put(&rows.last())?;
-                    let cost = tool.restore(&saved.id, &target)?;
-                    rows.push(row(name, "restore", hour, cost, disk::total(&now)?));
-                    lines.put(&rows.last())?;
+                for (one_core, open, restore) in [ALL_CORES, ONE_CORE] {
+                    tool.use_one_core(one_core)?;
+                    for _ in 0..RESTORES {
+                        rows.push(row(name, open, hour, tool.list()?, 0));
+                        lines.put(&rows.last())?;
+                        let cost = tool.restore(&saved.id, &target)?;
+                        rows.push(row(name, restore, hour, cost, disk::total(&now)?));
+                        lines.put(&rows.last())?;
+                    }
+                    disk::expect_same(&current, &target)?;
                 }
-                disk::expect_same(&current, &target)?;
+                tool.use_one_core(false)?;
             }
         }
         if before.exists() {
@@ -143,13 +151,7 @@ fn run(mut args: Args, plan: &Plan, tools: &str) -> Result<()> {
     disk::fresh(&scratch)
 }
 
-fn row(
-    tool: &str,
-    step: &str,
-    hour: u32,
-    cost: keepstone_benches::measure::Cost,
-    bytes: u64,
-) -> Row {
+fn row(tool: &str, step: &str, hour: u32, cost: Cost, bytes: u64) -> Row {
     Row {
         tool: tool.to_owned(),
         step: step.to_owned(),
@@ -172,11 +174,8 @@ fn report(plan: &Plan, diffs: &[Row], contestants: &[(Tool, Written, Vec<Row>)])
         let first = all.first().map_or(0, |row| row.bytes);
         // Everything that was ever written behind the first hour, by prunes as well.
         let ever = written.bytes - first;
-        let of_step = |step| all.iter().filter(move |row| row.step == step);
-        let restored = of_step("restore").map(|row| row.bytes).max();
-        let restored = restored.unwrap_or_default() as f64 / 1e6;
-        let cpu_s = |step| median(of_step(step).map(|row| row.cost.cpu_s));
-        let (whole_s, open_s) = (cpu_s("restore"), cpu_s("open"));
+        let [of_cpu, of_cpu_opened] = rates(all, ALL_CORES, |cost| cost.cpu_s);
+        let [of_core, of_core_opened] = rates(all, ONE_CORE, |cost| cost.wall_s);
         let hours = all
             .iter()
             .filter(|row| row.step == "backup" && row.hour > Some(0));
@@ -192,8 +191,10 @@ fn report(plan: &Plan, diffs: &[Row], contestants: &[(Tool, Written, Vec<Row>)])
             megabytes(tool.stored_bytes()?),
             format!("{:.2} s", median(hours.clone().map(|row| row.cost.wall_s))),
             format!("{:.2} s", median(hours.map(|row| row.cost.cpu_s))),
-            format!("{:.0} MB", restored / whole_s),
-            format!("{:.0} MB", restored / (whole_s - open_s)),
+            of_core,
+            of_core_opened,
+            of_cpu,
+            of_cpu_opened,
             megabytes(
                 all.iter()
                     .map(|row| row.cost.peak_bytes)
@@ -210,7 +211,9 @@ fn report(plan: &Plan, diffs: &[Row], contestants: &[(Tool, Written, Vec<Row>)])
         "repository",
         "wall of an hour",
         "CPU of an hour",
-        "newest restored per CPU second",
+        "newest restored by one core in a second",
+        "without opening",
+        "by all in a CPU second",
         "without opening",
         "peak",
     ];
@@ -227,6 +230,22 @@ fn report(plan: &Plan, diffs: &[Row], contestants: &[(Tool, Written, Vec<Row>)])
         machine(),
         table(&head, &rows)
     ))
+}
+
+/// Bytes that are restored in a second, with what opening takes and without it.
+fn rates(
+    rows: &[Row],
+    (_, open, restore): (bool, &str, &str),
+    what: fn(&Cost) -> f64,
+) -> [String; 2] {
+    let of_step =
+        |step: &str| -> Vec<&Row> { rows.iter().filter(|row| row.step == step).collect() };
+    let median_of = |rows: &[&Row]| median(rows.iter().map(|row| what(&row.cost)));
+    let (restored, opened) = (of_step(restore), of_step(open));
+    let bytes = restored.first().map_or(0, |row| row.bytes);
+    let whole_s = median_of(&restored);
+    let rate = |seconds: f64| format!("{:.0} MB", bytes as f64 / 1e6 / seconds);
+    [rate(whole_s), rate(whole_s - median_of(&opened))]
 }
 
 /// The three streams, each in an order of its own.

@@ -4,6 +4,8 @@ use std::env;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::thread::CpuSet;
+
 use crate::disk;
 use crate::error::{BenchError, Result};
 use crate::measure::{Cost, Task};
@@ -39,6 +41,8 @@ pub struct Tool {
     address: String,
     variables: Vec<(String, String)>,
     stored_at: PathBuf,
+    /// The one processor that it may use, if it may not use all.
+    core: Option<usize>,
 }
 
 /// What a backup answered.
@@ -100,6 +104,7 @@ impl Tool {
             address: repository.to_string_lossy().into_owned(),
             variables: Vec::new(),
             stored_at: repository,
+            core: None,
         })
     }
 
@@ -109,6 +114,14 @@ impl Tool {
         self.address = address;
         self.variables = variables.iter().map(own).collect();
         self.stored_at = stored_at;
+    }
+
+    /// Runs on one core from now on, or on all.
+    pub fn use_one_core(&mut self, one: bool) -> Result<()> {
+        let allowed = rustix::thread::sched_getaffinity(None)?;
+        let first = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core));
+        self.core = first.filter(|_| one);
+        Ok(())
     }
 
     /// The folder that holds the bytes of its repository.
@@ -274,7 +287,13 @@ impl Tool {
 
     fn task_in(&self, folder: &Path) -> Task {
         let at = |name: &str| self.folder.join(name);
-        let mut task = Task::new(&self.program, folder)
+        let task = match self.core {
+            None => Task::new(&self.program, folder),
+            Some(core) => Task::new("taskset", folder)
+                .args(["--cpu-list", &core.to_string()])
+                .args([&self.program]),
+        };
+        let mut task = task
             .env("TZ", "UTC")
             .env("HOME", at("home"))
             .env("XDG_CACHE_HOME", at("cache"))

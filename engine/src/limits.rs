@@ -94,9 +94,9 @@ pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of a parent stream at hand for the aligner.
 pub const PARENT_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of neighbouring chunks that are read together, so that the segments that they share are opened once.
-pub const READ_TOGETHER_BYTES: usize = 12 * 1024 * 1024;
+pub const READ_TOGETHER_BYTES: usize = 8 * 1024 * 1024;
 /// Decoded segments kept for reading, in bytes.
-pub const SEGMENT_CACHE_BYTES: usize = 40 * 1024 * 1024;
+pub const SEGMENT_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Decoded record blocks kept for reading, in bytes.
 pub const BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Entries of decoded folders kept for looking things up.

@@ -70,7 +70,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a LEB128 number; refuses forms that are longer than needed.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, FormatError> {
+        // Most numbers by far, and record blocks hold millions of them.
+        match self.bytes.get(self.at..) {
+            Some([byte @ ..0x80, ..]) => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, FormatError> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let byte = self.byte()?;

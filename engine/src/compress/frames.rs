@@ -17,6 +17,11 @@ pub(super) enum Effort {
 
 /// Of zstd's negative levels, one that skips matches and leaves the literals to the entropy coder.
 const LEVEL_ENTROPY: i32 = -20;
+/// Shortest repetition that is looked for, in bytes. For blocks as small as ours zstd looks for shorter ones, which takes longer
+/// both ways and gains nothing.
+const MATCH_MIN: u32 = 5;
+/// The longest that can be asked for: less than this repeats by chance among bytes of which few values are frequent.
+const MATCH_MIN_ENTROPY: u32 = 7;
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
@@ -65,10 +70,11 @@ fn new_compressor() -> std::io::Result<zstd::bulk::Compressor<'static>> {
 }
 
 fn set(compressor: &mut zstd::bulk::Compressor<'static>, effort: Effort) -> std::io::Result<()> {
-    let (level, literals) = match effort {
-        Effort::Level(level) => (level, ParamSwitch::Auto),
-        Effort::Entropy => (LEVEL_ENTROPY, ParamSwitch::Enable),
+    let (level, match_min, literals) = match effort {
+        Effort::Level(level) => (level, MATCH_MIN, ParamSwitch::Auto),
+        Effort::Entropy => (LEVEL_ENTROPY, MATCH_MIN_ENTROPY, ParamSwitch::Enable),
     };
     compressor.set_compression_level(level)?;
+    compressor.set_parameter(CParameter::MinMatch(match_min))?;
     compressor.set_parameter(CParameter::LiteralCompressionMode(literals))
 }

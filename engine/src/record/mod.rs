@@ -144,6 +144,13 @@ impl Block {
         self.extents.get(first..first + rec.count as usize)
     }
 
+    pub(crate) fn piece(&self, ordinal: u16, number: usize) -> Option<Piece> {
+        let rec = self.records.get(usize::from(ordinal))?;
+        let is_within = number < rec.count as usize;
+        let piece = self.extents.get(rec.first as usize + number);
+        piece.filter(|_| is_within).copied()
+    }
+
     /// A record with full names.
     pub fn record(&self, ordinal: u16) -> Option<ChunkRecord> {
         let rec = self.records.get(usize::from(ordinal))?;

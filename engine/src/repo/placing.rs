@@ -1,6 +1,6 @@
 //! What chunks are made of, by segment, so that each segment is opened once.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::resolve::Span;
 use crate::segment::SegmentId;
@@ -8,7 +8,7 @@ use crate::segment::SegmentId;
 /// Parts of segments, and where in the bytes of some chunks they go.
 #[derive(Default)]
 pub(super) struct Placing {
-    segments: HashMap<SegmentId, Vec<Placed>>,
+    segments: FxHashMap<SegmentId, Vec<Placed>>,
     parts: usize,
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::index::{BlockRef, ChunkRef};
 use crate::limits;
-use crate::record::From;
+use crate::record::{From, Piece};
 use crate::segment::SegmentId;
 
 /// Plain bytes of a segment: what every chunk is made of in the end.
@@ -36,6 +36,8 @@ pub(super) struct Resolver<'a> {
     store: &'a Store,
     state: &'a State,
     blocks: Vec<(BlockRef, Arc<LoadedBlock>)>,
+    /// Where the last part at each depth began: what follows in a chunk mostly follows in its base.
+    last: Vec<Option<(ChunkRef, usize)>>,
 }
 
 impl<'a> Resolver<'a> {
@@ -44,30 +46,37 @@ impl<'a> Resolver<'a> {
             store,
             state,
             blocks: Vec::new(),
+            last: Vec::new(),
         }
     }
 
     /// Appends where a part lies: plain bytes of segments, in order, neighbours joined.
     pub(super) fn resolve(&mut self, part: Part, out: &mut Vec<Span>) -> Result<()> {
-        self.descend(part, limits::DELTA_DEPTH_MAX, out)
+        self.descend(part, 0, out)
     }
 
-    fn descend(&mut self, part: Part, depth_left: u8, out: &mut Vec<Span>) -> Result<()> {
+    fn descend(&mut self, part: Part, depth: u8, out: &mut Vec<Span>) -> Result<()> {
         let damaged = |problem: &str| {
             let problem = FormatError::new("record", problem);
             Error::corrupt(format!("record of chunk {}", part.id))(problem)
         };
-        let loaded = self.block(part.at.block)?;
-        let pieces = loaded.block.pieces(part.at.ordinal);
-        let pieces = pieces.ok_or_else(|| damaged("it is not in its block"))?;
-        let first =
-            pieces.partition_point(|piece| piece.at.saturating_add(piece.len) <= part.offset);
+        if depth > limits::DELTA_DEPTH_MAX {
+            return Err(damaged("its bases are too deep"));
+        }
+        let slot = self.slot(part.at.block)?;
+        let first = self.first_piece(slot, &part, depth);
+        let first = first.ok_or_else(|| damaged("it is not in its block"))?;
         let end = part.offset.saturating_add(part.len);
         let mut from = part.offset;
-        for piece in pieces.iter().skip(first) {
+        for number in first.. {
             if from >= end {
-                return Ok(());
+                break;
             }
+            let loaded = self.loaded(slot);
+            let piece = loaded.and_then(|loaded| loaded.block.piece(part.at.ordinal, number));
+            let (Some(loaded), Some(piece)) = (loaded, piece) else {
+                return Err(damaged("it is shorter than what is copied out of it"));
+            };
             let skip = from - piece.at;
             let (offset, len) = (piece.offset + skip, (piece.len - skip).min(end - from));
             from += len;
@@ -88,34 +97,64 @@ impl<'a> Resolver<'a> {
                     }
                 }
                 From::Base(number) => {
-                    let depth = depth_left
-                        .checked_sub(1)
-                        .ok_or_else(|| damaged("its bases are too deep"))?;
-                    let (id, at) = self.store.base(self.state, &loaded, number)?;
+                    let (id, at) = self.store.base(self.state, loaded, number)?;
                     let base = Part {
                         id,
                         at,
                         offset,
                         len,
                     };
-                    self.descend(base, depth, out)?;
+                    self.descend(base, depth + 1, out)?;
                 }
             }
-        }
-        if from < end {
-            return Err(damaged("it is shorter than what is copied out of it"));
         }
         Ok(())
     }
 
-    fn block(&mut self, number: BlockRef) -> Result<Arc<LoadedBlock>> {
-        if let Some((_, block)) = self.blocks.iter().find(|(known, _)| *known == number) {
-            return Ok(Arc::clone(block));
+    /// The number of the piece in which a part begins; none if there is no such record.
+    fn first_piece(&mut self, slot: usize, part: &Part, depth: u8) -> Option<usize> {
+        let depth = usize::from(depth);
+        if self.last.len() <= depth {
+            self.last.resize(depth + 1, None);
+        }
+        let (_, loaded) = self.blocks.get(slot)?;
+        let pieces = loaded.block.pieces(part.at.ordinal)?;
+        let last = self.last.get_mut(depth)?;
+        let hint = last.filter(|(at, _)| *at == part.at);
+        let first = first_from(pieces, hint.map_or(0, |(_, number)| number), part.offset);
+        *last = Some((part.at, first));
+        Some(first)
+    }
+
+    /// Where a block is held: borrowed from there, because threads that count who holds it would wait for each other.
+    fn slot(&mut self, number: BlockRef) -> Result<usize> {
+        if let Some(slot) = self.blocks.iter().position(|(known, _)| *known == number) {
+            return Ok(slot);
         }
         let block = self.store.block(self.state, number)?;
-        self.blocks.push((number, Arc::clone(&block)));
-        Ok(block)
+        self.blocks.push((number, block));
+        Ok(self.blocks.len() - 1)
     }
+
+    fn loaded(&self, slot: usize) -> Option<&LoadedBlock> {
+        self.blocks.get(slot).map(|(_, block)| block.as_ref())
+    }
+}
+
+/// Pieces behind the hint that are looked at one by one.
+const STEPS: usize = 4;
+
+/// The number of the piece that holds the byte at `offset`; mostly the one at `hint` or soon after it.
+fn first_from(pieces: &[Piece], hint: usize, offset: u32) -> usize {
+    let ends_before = |piece: &Piece| piece.at.saturating_add(piece.len) <= offset;
+    let is_behind = pieces.get(hint).is_none_or(|piece| piece.at > offset);
+    let start = if is_behind { 0 } else { hint };
+    let rest = pieces.get(start..).unwrap_or_default();
+    let near = rest
+        .iter()
+        .take(STEPS)
+        .position(|piece| !ends_before(piece));
+    start + near.unwrap_or_else(|| rest.partition_point(ends_before))
 }
 
 /// Appends a span, joined to the one before where they touch.
@@ -125,5 +164,28 @@ fn push_span(out: &mut Vec<Span>, span: Span) {
             last.len += span.len;
         }
         _ => out.push(span),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_piece_is_found_from_any_hint() {
+        let piece = |number: u32| Piece {
+            at: 10 * number,
+            from: From::Segment(0),
+            offset: 0,
+            len: 10,
+        };
+        let pieces: Vec<_> = (0..20).map(piece).collect();
+        for offset in 0..=200 {
+            for hint in 0..=20 {
+                let found = first_from(&pieces, hint, offset);
+                assert_eq!(found, offset as usize / 10, "{offset} from {hint}");
+            }
+        }
+        assert_eq!(first_from(&[], 0, 0), 0);
     }
 }

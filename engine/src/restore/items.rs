@@ -103,11 +103,16 @@ impl CapturedItems {
             skip -= cut as u64;
             take(bytes.get(cut..).unwrap_or_default())
         };
-        let groups = in_groups(&chunks, READ_TOGETHER_BYTES);
-        let is_large = bytes_of(&chunks) > 2 * READ_TOGETHER_BYTES && self.parallel > 1;
+        let size = bytes_of(&chunks);
+        let is_large = size > READ_TOGETHER_BYTES && self.parallel > 1;
         let Some(_alone) = is_large.then(|| self.ahead.try_lock().ok()).flatten() else {
+            let groups = in_groups(&chunks, READ_TOGETHER_BYTES);
             return self.read_here(&groups, &mut trimmed);
         };
+        // As many for each thread: side by side, they want the segments at their common end at the same time.
+        let round_bytes = self.parallel * READ_TOGETHER_BYTES;
+        let rounds = ((size + round_bytes / 2) / round_bytes).max(1);
+        let groups = in_groups(&chunks, size.div_ceil(rounds * self.parallel));
         self.read_ahead(&groups, &mut trimmed)
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use keepstone_engine::limits::READ_TOGETHER_BYTES;
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Items, Skipped, SourceError, SourceErrorKind};
 
@@ -19,6 +20,8 @@ use super::stack::FolderStack;
 use super::verify;
 use super::write::{Failure, write_file};
 
+/// Files from this size on are read by all threads, and written one after another.
+const LARGE_BYTES: u64 = READ_TOGETHER_BYTES as u64;
 /// Files on their way to the threads that write them.
 const JOBS: usize = 64;
 
@@ -42,6 +45,8 @@ pub(super) struct Ledger {
     stopped: AtomicBool,
     written_bytes: AtomicU64,
     hashes: Mutex<Vec<(usize, blake3::Hash)>>,
+    /// Held while a large file is written: several at once would take each other's segments away from the readers.
+    large: Mutex<()>,
 }
 
 /// A file to write or to dress, by its place in the plan, in an open folder.
@@ -179,6 +184,7 @@ impl Apply<'_> {
             }
             let wish = (file, &step.wanted);
             let how = (self.notes, self.options.verify);
+            let _alone = (file.size_bytes >= LARGE_BYTES).then(|| lock(&self.ledger.large));
             match write_file(self.items, &folder, &step.path, wish, how) {
                 Ok(hash) => {
                     self.ledger
