@@ -109,8 +109,9 @@ impl CapturedItems {
             let groups = in_groups(&chunks, READ_TOGETHER_BYTES);
             return self.read_here(&groups, &mut trimmed);
         };
-        // As many for each thread: side by side, they want the segments at their common end at the same time.
-        let round_bytes = self.parallel * READ_TOGETHER_BYTES;
+        // As many for each thread, which side by side want the same segments at the same time; and together as many bytes
+        // for any number of threads.
+        let round_bytes = 2 * READ_TOGETHER_BYTES;
         let rounds = ((size + round_bytes / 2) / round_bytes).max(1);
         let groups = in_groups(&chunks, size.div_ceil(rounds * self.parallel));
         self.read_ahead(&groups, &mut trimmed)

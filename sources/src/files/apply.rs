@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use keepstone_engine::limits::READ_TOGETHER_BYTES;
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Items, Skipped, SourceError, SourceErrorKind};
 
@@ -20,8 +19,8 @@ use super::stack::FolderStack;
 use super::verify;
 use super::write::{Failure, write_file};
 
-/// Files from this size on are read by all threads, and written one after another.
-const LARGE_BYTES: u64 = READ_TOGETHER_BYTES as u64;
+/// Files from this size on are written one after another: the engine reads each of them by several threads.
+const LARGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Files on their way to the threads that write them.
 const JOBS: usize = 64;
 
