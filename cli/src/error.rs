@@ -196,6 +196,10 @@ fn source_exit(error: &SourceError, otherwise: ExitCode) -> ExitCode {
     }
 }
 
+/// What to do about damage.
+pub(crate) const DAMAGE_ADVICE: &str =
+    "Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.";
+
 fn engine_advice(error: &EngineError) -> Option<String> {
     let advice = match error {
         EngineError::NoRepository { .. } => "Make one with keepstone init, or check --repo.",
@@ -216,9 +220,7 @@ fn engine_advice(error: &EngineError) -> Option<String> {
         }
         EngineError::Corrupt { .. }
         | EngineError::Missing { .. }
-        | EngineError::MissingChunk { .. } => {
-            "Run keepstone check --read-data: it names what is damaged and which snapshots stand on it."
-        }
+        | EngineError::MissingChunk { .. } => DAMAGE_ADVICE,
         EngineError::RolledBack { .. } => {
             "If you know why, say --accept-change once. If not, somebody else changed the store: look at it before you rely on it."
         }

@@ -51,8 +51,14 @@ fn run(home: &Path, arguments: &[&str]) -> String {
 /// Runs a command and writes down everything it did.
 fn transcript(home: &Path, command: &mut Command) -> String {
     let output = command.output().expect("the program runs");
+    let home = home.to_str().expect("a path of UTF-8");
+    // Entries of a capture are named from the root, without a slash before.
+    let names = [home, home.trim_start_matches('/')];
     let text = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes).replace(home.to_str().expect("a path of UTF-8"), "HOME")
+        let said = String::from_utf8_lossy(bytes).into_owned();
+        names
+            .iter()
+            .fold(said, |said, name| said.replace(name, "HOME"))
     };
     let code = output
         .status

@@ -64,6 +64,19 @@ impl SourceError {
         self.kind
     }
 
+    /// Whether something lies damaged in the repository or is missing there. It concerns what was read, and nothing else.
+    pub fn is_damage(&self) -> bool {
+        let of_engine = || {
+            let cause = self.cause.as_deref()?;
+            cause.downcast_ref::<crate::error::Error>()
+        };
+        match self.kind {
+            SourceErrorKind::Corrupt | SourceErrorKind::Missing => true,
+            SourceErrorKind::Engine => of_engine().is_some_and(crate::error::Error::is_damage),
+            _ => false,
+        }
+    }
+
     /// Takes the cause out, so that the engine gets its own error back through a source.
     pub fn into_cause(self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
         self.cause

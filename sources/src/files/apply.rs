@@ -42,6 +42,7 @@ pub(super) struct Ledger {
     failed: Mutex<BTreeMap<RepoPath, String>>,
     fatal: Mutex<Option<SourceError>>,
     stopped: AtomicBool,
+    damaged: AtomicBool,
     written_bytes: AtomicU64,
     hashes: Mutex<Vec<(usize, blake3::Hash)>>,
     /// Held while a large file is written: several at once would take each other's segments away from the readers.
@@ -195,8 +196,7 @@ impl Apply<'_> {
                     (self.observe)(FilesEvent::Written(file.size_bytes));
                     self.settle(&step.path, step.act, Ok(()));
                 }
-                Err(Failure::Entry(reason)) => self.fail(&step.path, reason),
-                Err(Failure::Restore(error)) => self.stop(error),
+                Err(failure) => self.take_failure(&step.path, failure),
             }
         }
     }
@@ -353,8 +353,18 @@ impl Apply<'_> {
                 let path = path.clone();
                 (self.observe)(FilesEvent::Done(&Change { path, act }));
             }
-            Err(Failure::Entry(reason)) => self.fail(path, reason),
-            Err(Failure::Restore(error)) => self.stop(error),
+            Err(failure) => self.take_failure(path, failure),
+        }
+    }
+
+    fn take_failure(&self, path: &RepoPath, failure: Failure) {
+        match failure {
+            Failure::Entry(reason) => self.fail(path, reason),
+            Failure::Damage(reason) => {
+                self.ledger.damaged.store(true, Ordering::Relaxed);
+                self.fail(path, reason);
+            }
+            Failure::Restore(error) => self.stop(error),
         }
     }
 
@@ -390,13 +400,20 @@ impl Apply<'_> {
 }
 
 impl Ledger {
-    /// What failed, and how many bytes were written.
-    pub(super) fn close(self) -> (BTreeMap<RepoPath, String>, u64) {
-        let failed = self
-            .failed
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        (failed, self.written_bytes.into_inner())
+    /// Why which paths failed.
+    pub(super) fn into_failed(self) -> BTreeMap<RepoPath, String> {
+        let failed = self.failed.into_inner();
+        failed.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of content that were written.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether something failed because it lies damaged in the repository.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 }
 

@@ -84,6 +84,8 @@ pub struct FilesRestoreReport {
     pub notes: Vec<String>,
     /// Bytes of content written.
     pub written_bytes: u64,
+    /// Whether some of the problems are damage of the repository.
+    pub damaged: bool,
 }
 
 impl FilesRestoreReport {
@@ -175,14 +177,15 @@ pub fn restore_files(
     } else {
         Vec::new()
     };
-    let (failed, written_bytes) = apply.ledger.close();
     let mut report = FilesRestoreReport {
         changes,
         problems,
         differing,
         notes: notes.sentences(),
-        written_bytes,
+        written_bytes: apply.ledger.written_bytes(),
+        damaged: apply.ledger.is_damaged(),
     };
+    let failed = apply.ledger.into_failed();
     report
         .changes
         .retain(|change| !failed.contains_key(&change.path));

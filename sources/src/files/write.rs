@@ -19,6 +19,8 @@ static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 pub(super) enum Failure {
     /// Only this one: the restore goes on.
     Entry(String),
+    /// Only this one: its content lies damaged in the repository.
+    Damage(String),
     /// All of them: nothing further can work.
     Restore(SourceError),
 }
@@ -82,18 +84,18 @@ pub(super) fn write_file(
 
 /// Damage concerns one file; a repository that cannot be reached concerns all.
 fn unreadable(error: SourceError) -> Failure {
-    match error.kind() {
-        SourceErrorKind::Corrupt | SourceErrorKind::Missing => {
-            let mut reason = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(below) = cause {
-                reason = format!("{reason}: {below}");
-                cause = below.source();
-            }
-            Failure::Entry(reason)
-        }
-        _ => Failure::Restore(error),
+    if !error.is_damage() {
+        return Failure::Restore(error);
     }
+    // What the engine says of itself names the object; that it stopped says nothing more.
+    let is_engine = error.kind() == SourceErrorKind::Engine;
+    let own = (!is_engine).then(|| error.to_string());
+    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let said: Vec<_> = own
+        .into_iter()
+        .chain(causes.map(ToString::to_string))
+        .collect();
+    Failure::Damage(said.join(": "))
 }
 
 /// A file while its content comes in.

@@ -110,10 +110,13 @@ fn damage_is_named_with_every_snapshot_that_stands_on_it() {
     let target = world.text("out");
     insta::assert_snapshot!(world.run(&["restore", "latest~1", "--target", &target]), @r###"
     exit 20
+    -- stdout
+    files: SIZE restored to HOME/out
     -- stderr
     snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
-    error: box 1 of packs/ID2.ID3-d is damaged: box: does not authenticate at byte 0
-    hint: Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.
+    warning: HOME/data/hello.txt: box 1 of packs/ID2.ID3-d is damaged: box: does not authenticate at byte 0
+    warning: HOME/data/sub/list.txt: box 1 of packs/ID2.ID3-d is damaged: box: does not authenticate at byte 0
+    warning: what is damaged was left out. Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.
     "###);
     assert_eq!(world.code(&["restore", "latest", "--target", &target]), 0);
     fs::remove_file(&pack).unwrap();
@@ -125,10 +128,13 @@ fn damage_is_named_with_every_snapshot_that_stands_on_it() {
     "###);
     insta::assert_snapshot!(world.run(&["restore", "latest~1", "--target", &world.text("other")]), @r###"
     exit 20
+    -- stdout
+    files: SIZE restored to HOME/other
     -- stderr
     snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
-    error: packs/ID2.ID3-d is missing
-    hint: Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.
+    warning: HOME/data/hello.txt: packs/ID2.ID3-d is missing
+    warning: HOME/data/sub/list.txt: packs/ID2.ID3-d is missing
+    warning: what is damaged was left out. Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.
     "###);
 }
 

@@ -13,7 +13,7 @@ use keepstone_sources::files::{
 use serde::Serialize;
 
 use super::RestoreRun;
-use crate::error::CliError;
+use crate::error::{CliError, DAMAGE_ADVICE};
 use crate::exit::ExitCode;
 use crate::place_in::{InSnapshot, places_that_exist};
 use crate::reference::Address;
@@ -311,6 +311,11 @@ fn end(
             .warning(&printable(&format!("{}: {}", problem.path, problem.reason)));
     }
     tell(run, source, target, report.written_bytes, problems.len())?;
+    if report.damaged {
+        let text = format!("what is damaged was left out. {DAMAGE_ADVICE}");
+        run.context.ui.warning(&text);
+        return Ok(ExitCode::Damage);
+    }
     Ok(
         match (report.differing.is_empty(), report.problems.is_empty()) {
             (false, _) => ExitCode::ValidationFailed,
