@@ -189,7 +189,7 @@ fn source_exit(error: &SourceError, otherwise: ExitCode) -> ExitCode {
         SourceErrorKind::Validation => ExitCode::ValidationFailed,
         SourceErrorKind::Cancelled => ExitCode::Interrupted,
         SourceErrorKind::Settings => ExitCode::Usage,
-        SourceErrorKind::Engine => std::error::Error::source(error)
+        SourceErrorKind::Engine | SourceErrorKind::Damage => std::error::Error::source(error)
             .and_then(|cause| cause.downcast_ref::<EngineError>())
             .map_or(otherwise, engine_exit),
         _ => otherwise,

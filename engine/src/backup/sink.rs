@@ -368,10 +368,10 @@ impl Sink for SourceSink<'_> {
 
 /// Wraps an error of the engine for its way through a source; `unwrap_engine` takes it out again.
 pub(crate) fn pass(error: Error) -> SourceError {
-    let kind = if matches!(error, Error::Cancelled) {
-        SourceErrorKind::Cancelled
-    } else {
-        SourceErrorKind::Engine
+    let kind = match &error {
+        Error::Cancelled => SourceErrorKind::Cancelled,
+        error if error.is_damage() => SourceErrorKind::Damage,
+        _ => SourceErrorKind::Engine,
     };
     SourceError::new(kind, "the engine stopped the stream").because(error)
 }
@@ -380,7 +380,7 @@ pub(crate) fn pass(error: Error) -> SourceError {
 pub(crate) fn unwrap_engine(name: &str, error: SourceError) -> Error {
     if !matches!(
         error.kind(),
-        SourceErrorKind::Engine | SourceErrorKind::Cancelled
+        SourceErrorKind::Engine | SourceErrorKind::Damage | SourceErrorKind::Cancelled
     ) {
         return Error::Source {
             name: name.into(),

@@ -30,6 +30,8 @@ pub enum SourceErrorKind {
     Cancelled,
     /// The engine's side of the sink or of the items failed; the cause is kept there.
     Engine,
+    /// What the engine reads lies damaged in the repository or is missing there; the cause is kept there.
+    Damage,
     /// Anything else the system answered.
     Other,
 }
@@ -66,15 +68,10 @@ impl SourceError {
 
     /// Whether something lies damaged in the repository or is missing there. It concerns what was read, and nothing else.
     pub fn is_damage(&self) -> bool {
-        let of_engine = || {
-            let cause = self.cause.as_deref()?;
-            cause.downcast_ref::<crate::error::Error>()
-        };
-        match self.kind {
-            SourceErrorKind::Corrupt | SourceErrorKind::Missing => true,
-            SourceErrorKind::Engine => of_engine().is_some_and(crate::error::Error::is_damage),
-            _ => false,
-        }
+        matches!(
+            self.kind,
+            SourceErrorKind::Corrupt | SourceErrorKind::Missing | SourceErrorKind::Damage
+        )
     }
 
     /// Takes the cause out, so that the engine gets its own error back through a source.

@@ -88,8 +88,8 @@ fn unreadable(error: SourceError) -> Failure {
         return Failure::Restore(error);
     }
     // What the engine says of itself names the object; that it stopped says nothing more.
-    let is_engine = error.kind() == SourceErrorKind::Engine;
-    let own = (!is_engine).then(|| error.to_string());
+    let is_engines = error.kind() == SourceErrorKind::Damage;
+    let own = (!is_engines).then(|| error.to_string());
     let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
     let said: Vec<_> = own
         .into_iter()
