@@ -265,6 +265,9 @@ fn source_advice(error: &SourceError) -> Option<String> {
         SourceErrorKind::Unreachable => "Check that it runs and that its address is right.",
         SourceErrorKind::Denied => "Check its password, and what this user may do there.",
         SourceErrorKind::Interrupted => "Run it again.",
+        SourceErrorKind::Program => {
+            "Run that program by itself, as this user, to see what it lacks."
+        }
         SourceErrorKind::Missing => "Check the path or name.",
         SourceErrorKind::Occupied => "Name another target, or remove what is there.",
         SourceErrorKind::NoSpace => "Free some space there and run it again.",

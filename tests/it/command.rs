@@ -82,11 +82,11 @@ fn no_shell_reads_the_arguments() {
 #[test]
 fn a_failed_command_is_no_capture_and_says_why() {
     let error = capture(shell("echo half a dump; echo access denied >&2; exit 3")).unwrap_err();
-    assert_eq!(error.kind(), SourceErrorKind::Interrupted);
+    assert_eq!(error.kind(), SourceErrorKind::Program);
     assert_eq!(chain(&error), "/bin/sh ended with status 3: access denied");
 
     let error = capture(shell("echo half a dump; kill -9 $$")).unwrap_err();
-    assert_eq!(error.kind(), SourceErrorKind::Interrupted);
+    assert_eq!(error.kind(), SourceErrorKind::Program);
     assert_eq!(chain(&error), "/bin/sh was ended by signal 9");
 
     let url = "command:keepstone-no-such-program -psecret";
@@ -138,7 +138,7 @@ fn the_time_out_ends_the_whole_group() {
     let mut settings = shell("echo started >&2; sleep 987651 & sleep 987652");
     settings.timeout = Some(Duration::from_millis(500));
     let error = capture(settings).unwrap_err();
-    assert_eq!(error.kind(), SourceErrorKind::Interrupted);
+    assert_eq!(error.kind(), SourceErrorKind::Program);
     assert_eq!(chain(&error), "/bin/sh did not end within 500ms: started");
     wait_until("both sleeps are gone", || {
         !is_running("987651") && !is_running("987652")
@@ -188,7 +188,7 @@ fn an_opened_command_that_is_never_read_is_ended() {
 #[test]
 fn a_background_process_that_keeps_the_output_open_makes_the_end_unprovable() {
     let error = capture(shell("echo data; sleep 987657 &")).unwrap_err();
-    assert_eq!(error.kind(), SourceErrorKind::Interrupted);
+    assert_eq!(error.kind(), SourceErrorKind::Program);
     assert!(chain(&error).contains("left behind"), "{error}");
     wait_until("the sleep is gone", || !is_running("987657"));
 }
@@ -274,7 +274,7 @@ fn a_command_that_fails_or_does_not_read_to_the_end_fails_the_restore() {
     let error = stage("head -c 10 >/dev/null; echo cannot parse >&2; exit 5");
     assert_eq!(chain(&error), "/bin/sh ended with status 5: cannot parse");
     let error = stage("head -c 10 >/dev/null");
-    assert_eq!(error.kind(), SourceErrorKind::Interrupted);
+    assert_eq!(error.kind(), SourceErrorKind::Program);
     assert!(error.to_string().contains("before it had read everything"));
 }
 

@@ -12,8 +12,10 @@ pub enum SourceErrorKind {
     Unreachable,
     /// The system refused the credentials or lacks a privilege.
     Denied,
-    /// The connection or the stream ended before its proved end, or a child process failed.
+    /// The connection or the stream ended before its proved end.
     Interrupted,
+    /// A program that was started failed, or its end cannot be proved.
+    Program,
     /// What was asked for is not there.
     Missing,
     /// The preflight refuses: not enough memory or space, versions, cluster mode.

@@ -200,7 +200,7 @@ impl Running {
             (None, None) => "ended in an unknown way".into(),
         };
         Err(self.with_tail(SourceError::new(
-            SourceErrorKind::Interrupted,
+            SourceErrorKind::Program,
             format!("{} {how}", self.program),
         )))
     }
@@ -242,13 +242,13 @@ impl Running {
         }
         if let Some((_, timeout)) = self.deadline.filter(|(at, _)| Instant::now() >= *at) {
             return Err(self.with_tail(SourceError::new(
-                SourceErrorKind::Interrupted,
+                SourceErrorKind::Program,
                 format!("{} did not end within {timeout:?}", self.program),
             )));
         }
         if self.look_for_end() {
             return Err(SourceError::new(
-                SourceErrorKind::Interrupted,
+                SourceErrorKind::Program,
                 format!(
                     "{} stopped to ask on the terminal; give it its password by file or environment",
                     self.program
@@ -317,7 +317,7 @@ impl Running {
         match self.finish(cancelled) {
             Err(error) => error,
             Ok(()) => self.with_tail(SourceError::new(
-                SourceErrorKind::Interrupted,
+                SourceErrorKind::Program,
                 format!(
                     "{} ended with status 0 before it had read everything",
                     self.program
@@ -328,7 +328,7 @@ impl Running {
 
     fn orphaned(&self) -> SourceError {
         self.with_tail(SourceError::new(
-            SourceErrorKind::Interrupted,
+            SourceErrorKind::Program,
             format!(
                 "{} ended, but a process it left behind keeps its output open, so its end cannot be proved",
                 self.program

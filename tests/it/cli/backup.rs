@@ -249,7 +249,7 @@ fn a_command_that_fails_commits_nothing() {
         exit 23
         -- stderr
         error: source stdin-stdin failed: sh ended with status 7: it broke
-        hint: Run it again. Nothing was committed; --partial saves the other sources.
+        hint: Run that program by itself, as this user, to see what it lacks. Nothing was committed; --partial saves the other sources.
         "###
     );
     insta::assert_snapshot!(world.run(&["backup", "command:no-such-program --all"]), @r###"

@@ -195,7 +195,7 @@ fn a_folder_gets_files_under_their_paths_and_the_rest_in_the_form_of_its_tools()
     create  HOME/dryHOME/data/sub
     create  HOME/dryHOME/data/sub/link
     create  HOME/dryHOME/data/sub/list.txt
-    dry run: 0 unchanged
+    dry run: 8 changes, 0 unchanged
     export  HOME/dry/sqlite-app.db
     export  HOME/dry/command-printf
     -- stderr
@@ -336,7 +336,7 @@ fn what_would_be_overwritten_is_asked_for() {
     -- stdout
     metadata  HOME/data
     overwrite  HOME/data/hello.txt
-    dry run: 6 unchanged
+    dry run: 2 changes, 6 unchanged
     -- stderr
     snapshot ID1 of TIME, host web1
     "###);
@@ -470,7 +470,7 @@ fn what_is_damaged_is_left_out_and_all_else_is_restored() {
     );
     let read =
         |folder: &str, name: &str| fs::read_to_string(world.path(folder).join(name)).unwrap();
-    let is_hit = |name: &&str| said.contains(&format!("/data/{name}: box "));
+    let is_hit = |name: &&str| said.contains(&format!("warning: HOME/outHOME/data/{name}: box "));
     let (hit, sound): (Vec<_>, Vec<_>) = names.into_iter().partition(is_hit);
     assert!(!hit.is_empty() && sound.len() >= 2, "{said}");
     for name in sound {

@@ -6,7 +6,7 @@ use keepstone_engine::path::RepoPath;
 use keepstone_engine::progress::{Event, Observer as _};
 use keepstone_engine::restore::{export_to_folder, source_failed};
 use keepstone_engine::snapshot::SnapshotSource;
-use keepstone_engine::source::Export;
+use keepstone_engine::source::{Export, Skipped};
 use keepstone_sources::files::{
     Act, FilesEvent, FilesRestoreOptions, FilesRestoreReport, Pattern, restore_files,
 };
@@ -280,14 +280,13 @@ fn show_plan(
             .ui
             .object("restore_change", &ChangeObject { source, act, path })?;
     }
-    for problem in &planned.problems {
-        let text = format!("{}: {}", problem.path, problem.reason);
-        run.context.ui.warning(&printable(&text));
-    }
-    run.context.ui.line(&format!(
-        "dry run: {} unchanged",
-        planned.count(Act::Unchanged)
-    ))?;
+    tell_problems(run, target, &planned.problems);
+    let unchanged = planned.count(Act::Unchanged);
+    let changes = planned.changes.len() - unchanged - planned.count(Act::Keep);
+    let changes = count(changes as u64, "change");
+    run.context
+        .ui
+        .line(&format!("dry run: {changes}, {unchanged} unchanged"))?;
     Ok(if planned.problems.is_empty() {
         ExitCode::Done
     } else {
@@ -304,13 +303,10 @@ fn end(
     for note in &report.notes {
         run.context.ui.status(&printable(note));
     }
-    let problems: Vec<_> = report.problems.iter().chain(&report.differing).collect();
-    for problem in &problems {
-        run.context
-            .ui
-            .warning(&printable(&format!("{}: {}", problem.path, problem.reason)));
-    }
-    tell(run, source, target, report.written_bytes, problems.len())?;
+    tell_problems(run, target, &report.problems);
+    tell_problems(run, target, &report.differing);
+    let problems = report.problems.len() + report.differing.len();
+    tell(run, source, target, report.written_bytes, problems)?;
     if report.damaged {
         let text = format!("what is damaged was left out. {DAMAGE_ADVICE}");
         run.context.ui.warning(&text);
@@ -323,6 +319,14 @@ fn end(
             (true, true) => ExitCode::Done,
         },
     )
+}
+
+fn tell_problems(run: &RestoreRun<'_>, target: &Path, problems: &[Skipped]) {
+    for Skipped { path, reason } in problems {
+        let place = target.join(path);
+        let text = format!("{}: {reason}", place.display());
+        run.context.ui.warning(&printable(&text));
+    }
 }
 
 fn tell(
