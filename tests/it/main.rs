@@ -20,4 +20,5 @@ mod redis;
 mod spec;
 mod sqlite;
 mod store;
+mod taken_back;
 mod tidy;

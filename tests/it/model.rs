@@ -17,7 +17,7 @@ use keepstone_engine::undelete::recommit;
 use keepstone_engine::{Error, Result};
 use keepstone_testkit::crash::CrashBackend;
 use keepstone_testkit::scripted::{
-    Dice, Streams, an_hour_later, new_repo, open_repo, prune_at, read_back, save, session_record,
+    Dice, Streams, an_hour_later, new_repo, noise, open_repo, prune_at, read_back, save, session_record,
     table,
 };
 
@@ -35,6 +35,13 @@ enum Step {
     Undelete,
     Check,
     Restore,
+}
+
+/// Small streams, at first.
+const NOTES: usize = 30;
+
+fn note(number: usize) -> String {
+    format!("notes/{number:02}")
 }
 
 /// What is believed.
@@ -90,11 +97,14 @@ impl Model {
         let backend = Arc::new(MemoryBackend::new());
         new_repo(backend.clone()).unwrap();
         let mut dice = Dice(seed);
-        let streams = Streams::from([
+        let mut streams = Streams::from([
             ("t/large".to_owned(), table(&mut dice, 5_000)),
             ("t/small".to_owned(), table(&mut dice, 40)),
             ("empty".to_owned(), vec![]),
         ]);
+        for number in 0..NOTES {
+            streams.insert(note(number), noise(&mut dice, 20_000));
+        }
         Self {
             dice,
             now_ns: 0,
@@ -165,7 +175,28 @@ impl Model {
         }
     }
 
+    /// Many small streams share a segment, so that prunes copy some out of it; and what was before comes again.
     fn modify(&mut self) -> String {
+        match self.dice.below(6) {
+            0 => return self.take_back(),
+            1 => {
+                let keep = 1 + self.dice.below(NOTES / 4);
+                for number in (0..NOTES).filter(|number| number % keep != 0) {
+                    self.streams.remove(&note(number));
+                }
+                return format!("one note in {keep} is left");
+            }
+            2 => {
+                for (path, bytes) in &mut self.streams {
+                    if path.starts_with("notes/") {
+                        let at = self.dice.below(bytes.len() - 100);
+                        bytes[at..at + 100].iter_mut().for_each(|byte| *byte ^= 0x55);
+                    }
+                }
+                return "every note is edited".into();
+            }
+            _ => {}
+        }
         let path = ["t/large", "t/small", "dump-1", "dump-2"][self.dice.below(4)];
         let before = self.streams.get(path).cloned().unwrap_or_default();
         let after = match self.dice.below(8) {
@@ -179,6 +210,21 @@ impl Model {
         let text = format!("{path} has {} bytes", after.len());
         self.streams.insert(path.to_owned(), after);
         text
+    }
+
+    /// Everything is as some snapshot had it, forgotten or not.
+    fn take_back(&mut self) -> String {
+        let among = match self.dice.below(2) {
+            0 => self.live.clone(),
+            _ => self.forgotten.clone(),
+        };
+        match self.any(&among) {
+            Some((id, streams)) => {
+                self.streams = streams;
+                format!("back to {id}")
+            }
+            None => "nothing to go back to".into(),
+        }
     }
 
     fn backup(&mut self, repo: &Repo) -> Result<String> {

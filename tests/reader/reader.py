@@ -251,17 +251,37 @@ class Repository:
             self.blocks[place] = decode_block(self.read_box(place))
         return self.blocks[place]
 
-    def can_make(self, record):
-        return all(
-            name in self.segments if kind == "segment" else self.record(name) is not None
-            for kind, name, _, _ in record
-        )
-
     def record(self, chunk):
         if chunk not in self.records:
-            records = (self.block(place)[position] for place, position in self.chunks.get(chunk, []))
-            self.records[chunk] = next((record for record in records if self.can_make(record)), None)
+            self.choose(chunk)
         return self.records[chunk]
+
+    def choose(self, chunk):
+        """Of each chunk below this one the record whose chain of bases is the shortest, in rounds from the shortest up."""
+        open_records, left = {}, [chunk]
+        while left:
+            name = left.pop()
+            if name in open_records or name in self.records:
+                continue
+            found = (self.block(place)[position] for place, position in self.chunks.get(name, []))
+            open_records[name] = [
+                record
+                for record in found
+                if all(kind == "base" or part in self.segments for kind, part, _, _ in record)
+            ]
+            left += [base for record in open_records[name] for base in bases_of(record)]
+        while True:
+            known = {
+                name: record
+                for name, records in open_records.items()
+                for record in records
+                if all(self.records.get(base) for base in bases_of(record))
+            }
+            if not known:
+                break
+            self.records.update(known)
+            open_records = {name: rest for name, rest in open_records.items() if name not in known}
+        self.records.update(dict.fromkeys(open_records))
 
     def piece(self, chunk, start, count):
         record = self.record(chunk)
@@ -342,6 +362,10 @@ class Repository:
         if len(data) != length:
             raise ValueError("length of a chunk")
         return data
+
+
+def bases_of(record):
+    return {name for kind, name, _, _ in record if kind == "base"}
 
 
 def decode_block(data):

@@ -252,6 +252,11 @@ impl Dice {
     }
 }
 
+/// Bytes that nothing makes smaller.
+pub fn noise(dice: &mut Dice, len: usize) -> Vec<u8> {
+    (0..len).map(|_| dice.roll().to_le_bytes()[0]).collect()
+}
+
 /// A table of lines, as a dump would have it.
 pub fn table(dice: &mut Dice, rows: usize) -> Vec<u8> {
     let mut out = Vec::new();

@@ -6,7 +6,7 @@
 pub mod format;
 mod table;
 
-pub use table::{BlockRef, BoxRef, ChunkRef, Index, IndexBuilder};
+pub use table::{BlockRef, BoxRef, ChunkRef, Index, IndexBuilder, Row};
 
 use crate::backend::PackName;
 use crate::pack::{Footer, KeyTable};

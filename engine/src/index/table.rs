@@ -31,6 +31,9 @@ pub struct ChunkRef {
     pub ordinal: u16,
 }
 
+/// Where the records of a chunk begin in the sorted table.
+pub type Row = u32;
+
 /// A pack in the loaded index.
 #[derive(Debug, Clone)]
 pub struct PackEntry {
@@ -123,12 +126,23 @@ impl IndexBuilder {
 }
 
 impl Index {
-    /// All records that make a chunk, newest block last.
+    /// All records of a chunk, in no order that says anything.
     pub fn chunk(&self, id: ChunkId) -> &[(ChunkId, ChunkRef)] {
-        let start = self.chunks.partition_point(|(known, _)| *known < id);
+        let start = self.start(id);
         let rest = self.chunks.get(start..).unwrap_or_default();
         let count = rest.iter().take_while(|(known, _)| *known == id).count();
         rest.get(..count).unwrap_or_default()
+    }
+
+    /// Where the records of a chunk begin; none if it has none.
+    pub fn row(&self, id: ChunkId) -> Option<Row> {
+        let start = self.start(id);
+        let first = self.chunks.get(start)?;
+        (first.0 == id).then(|| crate::codec::len_u32(start))
+    }
+
+    fn start(&self, id: ChunkId) -> usize {
+        self.chunks.partition_point(|(known, _)| *known < id)
     }
 
     /// All places of a segment.

@@ -1,5 +1,6 @@
 //! An opened repository: backend, keys, and what is read and written by name.
 
+mod choose;
 pub mod format;
 mod init;
 pub mod keys;

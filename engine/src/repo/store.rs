@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::Repo;
+use super::choose::{Chosen, Findings};
 use super::lru::{Lru, lock};
 use super::packs::{packs_that_exist, read_footer};
 use super::resolve::{Part, Resolver, Span};
@@ -13,9 +14,9 @@ use crate::codec::FormatError;
 use crate::crypto::SessionKey;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, SessionId};
-use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder};
+use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder, Row};
 use crate::limits;
-use crate::record::{Block, ChunkRecord, From, format as record_format};
+use crate::record::{Block, ChunkRecord, format as record_format};
 use crate::segment::SegmentId;
 use crate::tree::Entry;
 
@@ -56,7 +57,7 @@ pub(super) struct State {
     /// What was listed; none if packs were not.
     listed: Option<u64>,
     usable: Vec<bool>,
-    resolvable: Mutex<HashMap<ChunkRef, bool>>,
+    pub(super) findings: Mutex<Findings>,
     blocks: Lru<BlockRef, LoadedBlock>,
 }
 
@@ -170,7 +171,7 @@ impl Store {
 
     /// Whether a chunk can be made from usable packs: its record, its segments, and so on for its bases.
     pub fn is_present(&self, id: ChunkId) -> Result<bool> {
-        Ok(self.usable_record(&self.state(), id, 0)?.is_some())
+        Ok(self.choose(&self.state(), id)?.is_some())
     }
 
     /// Whether a chunk can be read without going far: from a folder of this machine, or wholly from the cache.
@@ -191,15 +192,11 @@ impl Store {
         }))
     }
 
-    /// Depth of a chunk's record.
+    /// The longest chain of bases below a chunk that is present.
     pub fn depth(&self, id: ChunkId) -> Result<u8> {
-        let state = self.state();
-        let at = self.find(&state, id)?;
-        Ok(self
-            .block(&state, at.block)?
-            .block
-            .depth(at.ordinal)
-            .unwrap_or(0))
+        let chosen = self.choose(&self.state(), id)?;
+        let chosen = chosen.ok_or(Error::MissingChunk { chunk: id })?;
+        Ok(chosen.depth)
     }
 
     /// The record by which a chunk is read, and where it stands.
@@ -290,88 +287,19 @@ impl Store {
         )
     }
 
-    /// The record to use for a chunk: the only one, or the first that can be resolved from usable packs.
+    /// The record to use for a chunk: the only one, or the one that is chosen among those that can be made.
     pub(super) fn find(&self, state: &State, id: ChunkId) -> Result<ChunkRef> {
         match state.index.chunk(id) {
             [] => Err(Error::MissingChunk { chunk: id }),
             [(_, only)] => Ok(*only),
             many => {
-                let found = self.usable_record(state, id, 0)?;
+                let found = self.choose(state, id)?;
                 found
+                    .map(|chosen| chosen.at)
                     .or_else(|| many.last().map(|(_, at)| *at))
                     .ok_or(Error::MissingChunk { chunk: id })
             }
         }
-    }
-
-    fn usable_record(&self, state: &State, id: ChunkId, depth: u8) -> Result<Option<ChunkRef>> {
-        // The newest record first: prune writes it resolved.
-        for (_, at) in state.index.chunk(id).iter().rev() {
-            if self.is_resolvable(state, *at, depth)? {
-                return Ok(Some(*at));
-            }
-        }
-        Ok(None)
-    }
-
-    fn is_resolvable(&self, state: &State, at: ChunkRef, depth: u8) -> Result<bool> {
-        if let Some(known) = lock(&state.resolvable).get(&at) {
-            return Ok(*known);
-        }
-        let usable = self.find_out_resolvable(state, at, depth)?;
-        lock(&state.resolvable).insert(at, usable);
-        Ok(usable)
-    }
-
-    fn find_out_resolvable(&self, state: &State, at: ChunkRef, depth: u8) -> Result<bool> {
-        if depth > limits::DELTA_DEPTH_MAX {
-            return Ok(false);
-        }
-        let in_usable = state
-            .index
-            .block(at.block)
-            .is_some_and(|place| state.is_usable(place.pack));
-        if !in_usable {
-            return Ok(false);
-        }
-        let loaded = match self.block(state, at.block) {
-            Ok(loaded) => loaded,
-            Err(Error::Missing { .. } | Error::Corrupt { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let Some(pieces) = loaded.block.pieces(at.ordinal) else {
-            return Ok(false);
-        };
-        let sources: BTreeSet<(bool, u32)> = pieces
-            .iter()
-            .map(|piece| match piece.from {
-                From::Segment(number) => (false, number),
-                From::Base(number) => (true, number),
-            })
-            .collect();
-        for (is_base, number) in sources {
-            let usable = if is_base {
-                let base = loaded.block.bases.get(number as usize);
-                match base {
-                    Some(base) => self.usable_record(state, *base, depth + 1)?.is_some(),
-                    None => false,
-                }
-            } else {
-                loaded
-                    .block
-                    .segments
-                    .get(number as usize)
-                    .is_some_and(|segment| {
-                        let mut places = state.index.segment(*segment);
-                        !lock(&self.lost).contains(segment)
-                            && places.any(|place| state.is_usable(place.pack))
-                    })
-            };
-            if !usable {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// A base that a block names, and the record by which it is read.
@@ -403,9 +331,14 @@ impl State {
         self.usable.get(pack as usize).copied().unwrap_or(false)
     }
 
+    /// What was found out of the chunk whose records begin there.
+    pub(super) fn known(&self, row: Row) -> Option<Option<Chosen>> {
+        lock(&self.findings).get(&row).copied()
+    }
+
     /// Forgets what was found out: something was lost since.
     pub(super) fn forget_findings(&self) {
-        lock(&self.resolvable).clear();
+        lock(&self.findings).clear();
         self.blocks.clear();
     }
 }
@@ -460,7 +393,7 @@ fn load_state(
         index,
         generation,
         listed: listing.fingerprint(),
-        resolvable: Mutex::default(),
+        findings: Mutex::default(),
         blocks: Lru::new(limits::BLOCK_CACHE_BYTES),
     })
 }
