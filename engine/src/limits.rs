@@ -12,8 +12,15 @@ pub const LINK_BYTES_MAX: usize = 65_536;
 pub const XATTRS_MAX: usize = 4096;
 /// Longest value of one extended attribute, in bytes.
 pub const XATTR_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes of all extended attributes of one entry that are written, names and values.
+pub const XATTRS_BYTES: usize = 1024 * 1024;
+/// Most bytes of one entry of a folder that are written: with what else a node holds they do not fill it.
+pub const ENTRY_BYTES: usize = 2 * 1024 * 1024;
 /// Longest user or group name, in bytes.
 pub const OWNER_NAME_BYTES_MAX: usize = 256;
+
+/// Most bytes of warnings, and of what was skipped, in what is kept of one capture.
+pub const REPORT_BYTES: usize = 512 * 1024;
 
 /// Largest chunk, in bytes.
 pub const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -102,6 +109,8 @@ pub const BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Entries of decoded folders kept for looking things up.
 pub const FOLDER_CACHE_ENTRIES: usize = 32_768;
 
+const _: () = assert!(XATTRS_BYTES < ENTRY_BYTES && ENTRY_BYTES * 2 <= NODE_BYTES_MAX);
+const _: () = assert!(NODE_BYTES_MAX <= CHUNK_BYTES_MAX);
 const _: () = assert!(CHUNK_BYTES_MAX <= SEGMENT_RAW_BYTES_MAX);
 const _: () = assert!(SEGMENT_WHOLE_BYTES + CHUNK_BYTES_MAX <= SEGMENT_RAW_BYTES_MAX);
 const _: () = assert!(DELTA_DEPTH < DELTA_DEPTH_MAX);

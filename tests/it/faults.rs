@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keepstone_engine::Error;
 use keepstone_engine::backend::memory::MemoryBackend;
-use keepstone_engine::backend::{BackendErrorKind, ObjectKind};
+use keepstone_engine::backend::{Backend as _, BackendErrorKind, ByteRange, ObjectKey, ObjectKind};
 use keepstone_engine::backup::Cancel;
 use keepstone_engine::check::{Level, check};
 use keepstone_engine::forget::forget;
@@ -292,4 +292,93 @@ fn a_prune_that_fails_anywhere_loses_nothing_and_is_finished_by_the_next() {
         }
     }
     assert!(fired > 10, "only {fired} faults");
+}
+
+#[test]
+fn a_repository_without_any_end_is_not_taken_for_one_that_nobody_needs() {
+    for pruned_before in [true, false] {
+        let stage = Stage::new();
+        let repo = open_repo(stage.memory.clone()).unwrap();
+        if pruned_before {
+            prune_at(&repo, 4 * HOUR_NS).unwrap();
+        }
+        let ends = stage.memory.list(ObjectKind::End).unwrap();
+        let read = |key: &ObjectKey| stage.memory.get(key, ByteRange::All).unwrap();
+        let ends: Vec<_> = ends
+            .iter()
+            .map(|stat| (stat.key, read(&stat.key)))
+            .collect();
+        for (key, _) in &ends {
+            stage.memory.delete(key).unwrap();
+        }
+        let packs = stage.memory.list(ObjectKind::Pack).unwrap();
+        let pruned = prune_at(&repo, 5 * HOUR_NS);
+        let report = check(&repo, Level::Structure, 2, &NoObserver, &Cancel::default()).unwrap();
+        if pruned_before {
+            assert!(matches!(pruned, Err(Error::Missing { .. })), "{pruned:?}");
+            let saved = save(&repo, &stage.next, 5 * HOUR_NS);
+            assert!(matches!(saved, Err(Error::Missing { .. })), "{saved:?}");
+            assert_eq!(report.problems[0].object, "end/");
+        } else {
+            // It looks like first runs that were all cut off: there is no harm in waiting for one that ends.
+            assert_eq!(pruned.unwrap().condemned, 0);
+        }
+        assert_eq!(stage.memory.list(ObjectKind::Pack).unwrap(), packs);
+        // Put back, everything is as it was.
+        for (key, bytes) in &ends {
+            stage.memory.delete(key).unwrap();
+            stage.memory.put_new(key, &[bytes]).unwrap();
+        }
+        for (id, streams) in &stage.saved {
+            assert!(read_back(&repo, *id).unwrap() == *streams);
+        }
+    }
+}
+
+#[test]
+fn an_end_that_is_listed_and_cannot_be_got_is_not_taken_for_settled() {
+    let stage = Stage::new();
+    let gone = Effect::Fail(BackendErrorKind::NotFound);
+    let fault = Fault::on(Operation::Get, gone)
+        .of(ObjectKind::End)
+        .for_ever();
+    let repo = stage.repo(fault);
+    let pruned = prune_at(&repo, 5 * HOUR_NS);
+    assert!(matches!(pruned, Err(Error::Missing { .. })), "{pruned:?}");
+    let readable = repo.readable_snapshots().unwrap();
+    assert_eq!((readable.snapshots.len(), readable.damaged.len()), (0, 2));
+    stage.assert_unharmed("ends that are not found");
+}
+
+#[test]
+fn a_session_whose_record_is_gone_is_fenced_unless_it_has_ended() {
+    let stage = Stage::new();
+    let repo = open_repo(stage.memory.clone()).unwrap();
+    let refused = Effect::Fail(BackendErrorKind::Denied);
+    let unable = stage.repo(
+        Fault::on(Operation::Put, refused)
+            .of(ObjectKind::End)
+            .for_ever(),
+    );
+    save(&unable, &stage.next, 2 * HOUR_NS).unwrap_err();
+    let mut sessions = repo.sessions().unwrap();
+    let ends = stage.memory.list(ObjectKind::End).unwrap();
+    sessions.retain(|id, _| ends.iter().all(|end| end.key != ObjectKey::end(*id)));
+    let open = *sessions.first_key_value().unwrap().0;
+    forget(&repo, &[stage.saved[0].0], "test", "host", 3 * HOUR_NS).unwrap();
+    let gone = Effect::Fail(BackendErrorKind::NotFound);
+    let faulty = Arc::new(FaultyBackend::new(stage.memory.clone()));
+    let repo = open_repo(faulty.clone()).unwrap();
+    faulty.script(
+        Fault::on(Operation::Get, gone)
+            .of(ObjectKind::Session)
+            .for_ever(),
+    );
+    let report = prune_at(&repo, 5 * HOUR_NS).unwrap();
+    assert!(
+        report.fenced.iter().any(|(id, _)| *id == open),
+        "{report:?}"
+    );
+    assert!(report.waiting.is_empty(), "{report:?}");
+    assert!(stage.memory.stat(&ObjectKey::end(open)).unwrap().is_some());
 }

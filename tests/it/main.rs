@@ -22,3 +22,4 @@ mod sqlite;
 mod store;
 mod taken_back;
 mod tidy;
+mod written;

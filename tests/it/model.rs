@@ -17,8 +17,8 @@ use keepstone_engine::undelete::recommit;
 use keepstone_engine::{Error, Result};
 use keepstone_testkit::crash::CrashBackend;
 use keepstone_testkit::scripted::{
-    Dice, Streams, an_hour_later, new_repo, noise, open_repo, prune_at, read_back, save, session_record,
-    table,
+    Dice, Streams, an_hour_later, new_repo, noise, open_repo, prune_at, read_back, save,
+    session_record, table,
 };
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -190,7 +190,9 @@ impl Model {
                 for (path, bytes) in &mut self.streams {
                     if path.starts_with("notes/") {
                         let at = self.dice.below(bytes.len() - 100);
-                        bytes[at..at + 100].iter_mut().for_each(|byte| *byte ^= 0x55);
+                        bytes[at..at + 100]
+                            .iter_mut()
+                            .for_each(|byte| *byte ^= 0x55);
                     }
                 }
                 return "every note is edited".into();

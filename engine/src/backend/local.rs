@@ -279,9 +279,10 @@ impl Backend for LocalBackend {
         let failed = |errno| of_errno(errno, "list").at(kind.to_string());
         match self.list_kind(kind) {
             Err(Errno::NOENT) => {
-                // A folder of a kind may be missing, but not the repository: a deleted one must not look empty.
+                // A folder of a kind may be missing, but not the repository: a deleted one must not look empty. Nor may that
+                // of the snapshots: without them nothing looks needed.
                 let root = rustix::fs::fstat(&self.root).map_err(failed)?;
-                if root.st_nlink == 0 {
+                if root.st_nlink == 0 || kind == ObjectKind::End {
                     Err(failed(Errno::NOENT))
                 } else {
                     Ok(Vec::new())

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use super::writer::Writer;
 use crate::compress::{LEVEL_DELTA, LEVEL_META, LEVEL_WHOLE};
 use crate::crypto::BoxKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ChunkId;
+use crate::limits;
 use crate::limits::{
     BLOCK_EXTENTS, BLOCK_RECORDS, SEGMENT_DELTA_BYTES, SEGMENT_NODES_BYTES, SEGMENT_WHOLE_BYTES,
 };
@@ -122,6 +123,18 @@ impl Builders {
 
     /// Keeps the record of a chunk.
     pub fn record(&mut self, id: ChunkId, record: ChunkRecord) -> Result<()> {
+        // One record that nobody may read would take its whole block along.
+        if record.len as usize > limits::CHUNK_BYTES_MAX
+            || record.extents.len() > limits::CHUNK_EXTENTS_MAX
+        {
+            return Err(Error::Refused {
+                what: format!(
+                    "chunk {id} of {} bytes in {} extents is too large",
+                    record.len,
+                    record.extents.len()
+                ),
+            });
+        }
         lock(&self.ground.added).insert(id, record.depth);
         self.extents += record.extents.len();
         self.records.push(record);

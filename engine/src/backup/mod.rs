@@ -21,6 +21,7 @@ use crate::backend::ObjectKey;
 use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, SessionId, SnapshotId, WriterId};
+use crate::limits;
 use crate::progress::{Event, Observer};
 use crate::repo::{Repo, Store, Usable};
 use crate::session::SessionRecord;
@@ -232,6 +233,10 @@ impl Run<'_> {
         self.repo.settled()?;
         // Only parents are looked for: one record that does not open keeps nobody from saving.
         let snapshots = self.repo.readable_snapshots()?.snapshots;
+        // An end of this run would make what is lost look like what nobody needs.
+        if snapshots.is_empty() {
+            self.repo.check_ends()?;
+        }
         let parents = parents(sources, &snapshots, &self.options.session.host);
         self.tell_totals(&parents);
         let ground = Arc::new(Ground {
@@ -389,10 +394,12 @@ impl Run<'_> {
                 return self.failed(run, opened_ns, error);
             }
         };
-        let details = SourceDetails { open, report };
+        let mut details = SourceDetails { open, report };
+        let skipped = details.report.skipped.len() as u64;
+        details.report.shorten(limits::REPORT_BYTES);
         let json = serde_json::to_vec(&details).unwrap_or_default();
         let (root, details_node, mut counts, stored) = sink.finish(&json)?;
-        counts.skipped = details.report.skipped.len() as u64;
+        counts.skipped = skipped;
         self.observer
             .event(Event::SourceFinished { source: &run.name });
         let source = SnapshotSource {

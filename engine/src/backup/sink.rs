@@ -10,6 +10,7 @@ use super::tree_builder::TreeBuilder;
 use super::{Bases, Cancel, SourceParent};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
+use crate::limits;
 use crate::path::RepoPath;
 use crate::progress::{Event, Observer};
 use crate::repo::{FolderWalk, find};
@@ -66,6 +67,16 @@ impl<'a> SourceSink<'a> {
         if let Some((spec, _)) = &self.current {
             return Err(Error::Refused {
                 what: format!("stream {} was left open", spec.path),
+            });
+        }
+        if details.len() > limits::NODE_BYTES_MAX {
+            return Err(Error::Refused {
+                what: format!(
+                    "source {} cannot be kept: what is to be said of its collections has {} bytes, {} are the most",
+                    self.name,
+                    details.len(),
+                    limits::NODE_BYTES_MAX
+                ),
             });
         }
         let root = std::mem::take(&mut self.tree).finish(&mut self.builders)?;
@@ -128,10 +139,12 @@ impl<'a> SourceSink<'a> {
                 return Ok(None);
             }
             // What the cache lacks is as if it had not been there: it is not worth fetching.
-            if self.bases == Bases::AtHand && !store.is_at_hand(id, len)? {
-                self.counts.cold_cache = true;
-            } else {
+            let at_hand = self.bases != Bases::AtHand
+                || Error::unless_damaged(store.is_at_hand(id, len))?.unwrap_or(false);
+            if at_hand {
                 chunks.push((id, len));
+            } else {
+                self.counts.cold_cache = true;
             }
         }
         Ok((!chunks.is_empty()).then(|| ParentStream::new(chunks)))
@@ -141,7 +154,8 @@ impl<'a> SourceSink<'a> {
         let (Some(walk), Some(name)) = (&mut self.parent, path.name()) else {
             return Ok(None);
         };
-        let Some(entries) = walk.folder(&path.parent().unwrap_or_default())? else {
+        let folder = Error::unless_damaged(walk.folder(&path.parent().unwrap_or_default()))?;
+        let Some(entries) = folder.flatten() else {
             return Ok(None);
         };
         let pattern = without_numbers(name);

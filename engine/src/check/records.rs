@@ -15,6 +15,10 @@ pub(super) fn check(repo: &Repo, report: &mut CheckReport) -> Result<()> {
     check_config(repo, report)?;
     check_chains(repo, report)?;
     check_slots(repo, report)?;
+    if let Err(error) = repo.check_ends() {
+        let all = vec![("all of them".to_owned(), "every path".to_owned())];
+        report.add("end/", damage(error)?, Consequence::Snapshots(all));
+    }
     let forgotten = Error::unless_damaged(repo.forgotten())?.unwrap_or_default();
     for kind in [
         ObjectKind::End,

@@ -8,6 +8,7 @@ use super::{Copies, Marked, PruneOptions};
 use crate::backend::ObjectKey;
 use crate::backup::writer::Writer;
 use crate::backup::{Builders, Cancel, Ground};
+use crate::codec::FormatError;
 use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId, SessionId};
@@ -86,9 +87,10 @@ fn rewrite_segments(
         let bytes = ground.store.segment(*id)?;
         let mut ranges = Vec::new();
         for (start, end) in marked.ranges.get(id).into_iter().flatten() {
-            let part = bytes
-                .get(*start as usize..*end as usize)
-                .unwrap_or_default();
+            let part = bytes.get(*start as usize..*end as usize).ok_or_else(|| {
+                let problem = FormatError::new("extent", "it ends beyond its segment");
+                Error::corrupt(format!("segment {id}"))(problem)
+            })?;
             builders.reserve(part.len())?;
             let (segment, offset) = builders.append(part, true);
             ranges.push(CopiedRange {

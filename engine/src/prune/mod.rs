@@ -88,6 +88,14 @@ pub fn prune(
     observer.event(Event::Phase {
         name: "finding what is needed",
     });
+    repo.check_ends()?;
+    if repo.has_no_end()? {
+        // Nobody has finished yet, or what says so is lost: whichever it is, what is there may be needed.
+        let exists = packs_that_exist(repo)?;
+        report.packs = exists.len() as u64;
+        report.bytes = exists.values().sum();
+        return Ok(report);
+    }
     if !options.dry_run {
         sweep::fence_dead(repo, options, &mut report)?;
     }

@@ -94,7 +94,10 @@ fn settle(
     let signs = last_signs(repo)?;
     for id in sessions.difference(&ended) {
         let stat = repo.sessions()?.remove(id);
-        let Some(stat) = stat else { continue };
+        let Some(stat) = stat else {
+            fence_if_open(repo, *id, options, report)?;
+            continue;
+        };
         let (record, decision) = match repo.session(*id) {
             Ok(Some(record)) => {
                 let started = stat.stored_at_ns.unwrap_or(record.start_ns);
@@ -102,8 +105,10 @@ fn settle(
                 let decision = decide(&record, sign, &options.fence);
                 (Some(record), decision)
             }
-            // Tidied away: it has ended since.
-            Ok(None) => continue,
+            Ok(None) => {
+                fence_if_open(repo, *id, options, report)?;
+                continue;
+            }
             // Nobody can tell whose it is: only its age counts.
             Err(Error::Corrupt { .. }) => {
                 let sign = stat.stored_at_ns.unwrap_or(options.fence.now_ns);
@@ -135,6 +140,22 @@ fn settle(
             }
         }
     }
+    Ok(())
+}
+
+/// A session whose record is gone was tidied away after its end; if there is none, nobody knows whom to wait for.
+fn fence_if_open(
+    repo: &Repo,
+    id: SessionId,
+    options: &PruneOptions<'_>,
+    report: &mut PruneReport,
+) -> Result<()> {
+    if repo.has_ended(id)? {
+        return Ok(());
+    }
+    let reason = "its record is gone, and it has no end";
+    fence(repo, id, reason, options)?;
+    report.fenced.push((id, reason.into()));
     Ok(())
 }
 

@@ -37,11 +37,17 @@ pub struct Unreadable {
 impl Repo {
     /// Lists one kind of object.
     pub fn list(&self, kind: ObjectKind) -> Result<Vec<ObjectStat>> {
-        self.backend.list(kind).map_err(|source| Error::Backend {
-            act: "list",
-            object: format!("{kind} of {}", self.backend.address()),
-            source,
-        })
+        self.backend
+            .list(kind)
+            .map_err(|source| match source.kind() {
+                // A folder of them that was lost is not an empty one.
+                BackendErrorKind::NotFound if kind == ObjectKind::End => ends_are_missing(),
+                _ => Error::Backend {
+                    act: "list",
+                    object: format!("{kind} of {}", self.backend.address()),
+                    source,
+                },
+            })
     }
 
     /// Reads a whole object.
@@ -175,6 +181,42 @@ impl Repo {
             .collect())
     }
 
+    /// Whether no session has ended yet, as far as can be seen.
+    pub(crate) fn has_no_end(&self) -> Result<bool> {
+        Ok(self.list(ObjectKind::End)?.is_empty() && self.settled()? == SettledRecord::default())
+    }
+
+    /// An error if every record of how a session ended is gone, though packs of sessions that did end are there: a folder
+    /// that was not copied, or lost by a file system, must not look like a repository of which nothing is needed any more.
+    pub(crate) fn check_ends(&self) -> Result<()> {
+        // In this order: a session whose record is not there any more had an end before.
+        let packs = self.list(ObjectKind::Pack)?;
+        let sessions = self.sessions()?;
+        let is_ended = |stat: &ObjectStat| match stat.key {
+            ObjectKey::Pack(name) => !sessions.contains_key(&name.session),
+            _ => false,
+        };
+        if packs.iter().any(is_ended) && self.has_no_end()? {
+            return Err(ends_are_missing());
+        }
+        Ok(())
+    }
+
+    /// Whether a session has ended, as things are now.
+    pub(crate) fn has_ended(&self, id: SessionId) -> Result<bool> {
+        let key = ObjectKey::end(id);
+        let end = self.backend().stat(&key);
+        if end.map_err(Error::backend("look at", &key))?.is_some() {
+            return Ok(true);
+        }
+        self.is_settled(id)
+    }
+
+    fn is_settled(&self, id: SessionId) -> Result<bool> {
+        let settled = self.settled()?;
+        Ok(settled.aborted.contains(&id) || settled.forgotten.contains(&id))
+    }
+
     /// One session record; none if it was tidied away meanwhile.
     pub fn session(&self, id: SessionId) -> Result<Option<SessionRecord>> {
         match self.read_small(&ObjectKey::session(id)) {
@@ -259,9 +301,9 @@ impl Repo {
             }
             let read = || self.open_end(&stat.key, &self.get_listed(&stat)?);
             let end = match self.past_copies(&stat.key, read) {
-                // Settled between the list and the read.
-                Err(Error::Missing { .. }) => continue,
-                Err(why @ Error::Corrupt { .. }) => {
+                // Settled between the list and the read, if that is said somewhere.
+                Err(Error::Missing { .. }) if self.is_settled(id)? => continue,
+                Err(why @ (Error::Missing { .. } | Error::Corrupt { .. })) => {
                     let snapshot = Some(id);
                     found.damaged.push(Unreadable { snapshot, why });
                     continue;
@@ -305,6 +347,12 @@ pub(crate) fn read_listed(backend: &dyn Backend, stat: &ObjectStat) -> Result<Ve
             Error::backend("read", key)(error)
         }
     })
+}
+
+fn ends_are_missing() -> Error {
+    Error::Missing {
+        object: "every record of a snapshot in end/".into(),
+    }
 }
 
 fn missing(key: &ObjectKey) -> Error {

@@ -57,6 +57,33 @@ pub struct CaptureReport {
     pub skipped: Vec<Skipped>,
 }
 
+impl CaptureReport {
+    /// Leaves out what is beyond so many bytes of what was skipped, and of warnings, and says how many.
+    pub(crate) fn shorten(&mut self, bytes_max: usize) {
+        let weigh = |skipped: &Skipped| skipped.path.len() + skipped.reason.len();
+        let left_out = keep_first(&mut self.skipped, bytes_max, weigh);
+        let unsaid = keep_first(&mut self.warnings, bytes_max, String::len);
+        if left_out + unsaid > 0 {
+            let text = format!("{left_out} more were skipped, {unsaid} more warnings given");
+            self.warnings.push(text);
+        }
+    }
+}
+
+/// Keeps the first that are of so many bytes together; answers how many were dropped.
+fn keep_first<T>(all: &mut Vec<T>, bytes_max: usize, weigh: impl Fn(&T) -> usize) -> usize {
+    let mut total = 0;
+    let kept = all.iter().take_while(|one| {
+        total += weigh(one) + JSON_AROUND_BYTES;
+        total <= bytes_max
+    });
+    let kept = kept.count();
+    all.drain(kept..).count()
+}
+
+/// What names and signs of JSON add to one text, about.
+const JSON_AROUND_BYTES: usize = 32;
+
 /// An entry that was not saved as it should have been.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {

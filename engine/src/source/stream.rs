@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, SourceError};
+use crate::limits;
 use crate::path::RepoPath;
 
 /// Small named facts, kept as JSON text beside an item. At most 64 KiB as text; no secrets.
@@ -64,6 +65,18 @@ pub struct Meta {
     pub sparse: bool,
     /// What tells an unchanged file without reading it.
     pub identity: Option<FileIdentity>,
+}
+
+impl Meta {
+    /// Whether the extended attributes are few and small enough to be kept.
+    pub fn xattrs_fit(&self) -> bool {
+        let bytes: usize = self
+            .xattrs
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        self.xattrs.len() <= limits::XATTRS_MAX && bytes <= limits::XATTRS_BYTES
+    }
 }
 
 /// What must be equal for a file to count as unchanged, beside its path and `mtime_ns`.

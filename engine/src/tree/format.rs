@@ -168,6 +168,22 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     out
 }
 
+/// An entry in fewer bytes than this breaks no limit.
+const SMALL_ENTRY_BYTES: usize = limits::OWNER_NAME_BYTES_MAX;
+
+/// Refuses an encoded entry that `decode_node` would refuse: what is written must be readable.
+pub fn check_entry(encoded: &[u8]) -> Result<(), FormatError> {
+    if encoded.len() <= SMALL_ENTRY_BYTES {
+        return Ok(());
+    }
+    let mut input = Cursor::new("entry", encoded);
+    if encoded.len() > limits::ENTRY_BYTES {
+        return Err(input.problem(format!("has {} bytes, which are too many", encoded.len())));
+    }
+    decode_entry(&mut input)?;
+    input.finish()
+}
+
 fn flags_of(meta: &Meta, facts: &StreamFacts, attributes: &[u8]) -> u64 {
     let flag = |set: bool, bit: u64| if set { bit } else { 0 };
     flag(has_file_meta(meta), HAS_FILE_META)

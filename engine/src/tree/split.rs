@@ -1,6 +1,6 @@
 //! Where nodes end: lists and folders are split by the content of their children, so that one change touches one node a level.
 
-use super::format::{encode_entry, encode_folder, encode_folder_index, encode_list};
+use super::format::{check_entry, encode_entry, encode_folder, encode_folder_index, encode_list};
 use super::{ChunkList, Entry, ListEntry};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
@@ -110,15 +110,14 @@ fn groups<'a, T>(
 
 /// Keeps a folder; entries are sorted by name. Answers its root node.
 pub fn write_folder(entries: &[Entry], nodes: &mut dyn NodeSink) -> Result<ChunkId> {
-    let encoded: Vec<(bool, Vec<u8>)> = entries
-        .iter()
-        .map(|entry| {
-            (
-                ends_node(blake3::hash(&entry.name).as_bytes()),
-                encode_entry(entry),
-            )
-        })
-        .collect();
+    let encode = |entry: &Entry| {
+        let encoded = encode_entry(entry);
+        check_entry(&encoded).map_err(|error| Error::Refused {
+            what: format!("{} cannot be kept: {error}", entry.name.escape_ascii()),
+        })?;
+        Ok((ends_node(blake3::hash(&entry.name).as_bytes()), encoded))
+    };
+    let encoded: Vec<(bool, Vec<u8>)> = entries.iter().map(encode).collect::<Result<_>>()?;
     let mut children = Vec::new();
     for group in groups(
         &encoded,

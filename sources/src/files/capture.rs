@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
-    Attributes, CaptureReport, CollectionFacts, NodeKind, OpenFacts, Opened, Profile, Sink,
+    Attributes, CaptureReport, CollectionFacts, Meta, NodeKind, OpenFacts, Opened, Profile, Sink,
     Skipped, SourceError, SourceErrorKind, StreamFacts, StreamSpec,
 };
 
@@ -180,6 +180,7 @@ impl<'a> Emitter<'a> {
         match found {
             Found::Entry(path, kind, meta, attributes) => {
                 self.count(&path, 0);
+                let meta = self.fitting(&path, meta);
                 self.sink.entry(&path, kind, meta, attributes)
             }
             Found::File(file) => self.emit_file(file),
@@ -197,6 +198,7 @@ impl<'a> Emitter<'a> {
             stat,
             content,
         } = file;
+        let meta = self.fitting(&path, meta);
         let inode = (stat.links > 1).then_some((stat.device, stat.inode));
         if let Some(first) = inode.and_then(|inode| self.first_names.get(&inode)) {
             let kind = NodeKind::HardLink(first.clone());
@@ -338,6 +340,15 @@ impl<'a> Emitter<'a> {
         self.sink.finish(StreamFacts::default())
     }
 
+    /// Without the extended attributes, if they are too many to be kept: anybody may put as many on a file of his own.
+    fn fitting(&mut self, path: &RepoPath, mut meta: Meta) -> Meta {
+        if !meta.xattrs_fit() {
+            self.skip(path, TOO_MANY_XATTRS.into());
+            meta.xattrs.clear();
+        }
+        meta
+    }
+
     fn skip(&mut self, path: &RepoPath, reason: String) {
         if self.report.skipped.len() == SKIPPED_MAX {
             self.unnamed += 1;
@@ -357,6 +368,8 @@ impl<'a> Emitter<'a> {
 }
 
 const CHANGED: &str = "changed while being read";
+const TOO_MANY_XATTRS: &str =
+    "saved without its extended attributes, which are more than can be kept";
 
 /// A sink that fails ends the capture; a file that fails is named and left out.
 enum Failure {

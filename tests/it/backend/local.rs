@@ -339,6 +339,12 @@ fn a_deleted_repository_does_not_look_empty() {
     let backend = LocalBackend::create(&path).unwrap();
     fs::remove_dir(path.join("index")).unwrap();
     assert_eq!(backend.list(ObjectKind::Index).unwrap(), []);
+    // Without this one it would look as if nothing in it were needed.
+    fs::remove_dir(path.join("end")).unwrap();
+    assert_eq!(
+        kind_of(backend.list(ObjectKind::End)),
+        BackendErrorKind::NotFound
+    );
     fs::remove_dir_all(&path).unwrap();
     assert_eq!(
         kind_of(backend.list(ObjectKind::Index)),

@@ -114,8 +114,8 @@ fn damage_is_named_with_every_snapshot_that_stands_on_it() {
     files: SIZE restored to HOME/out
     -- stderr
     snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
-    warning: HOME/data/hello.txt: box 1 of packs/ID2.ID3-d is damaged: box: does not authenticate at byte 0
-    warning: HOME/data/sub/list.txt: box 1 of packs/ID2.ID3-d is damaged: box: does not authenticate at byte 0
+    warning: HOME/outHOME/data/hello.txt: box 1 of packs/ID2.ID3-d is damaged: box: does not authenticate at byte 0
+    warning: HOME/outHOME/data/sub/list.txt: box 1 of packs/ID2.ID3-d is damaged: box: does not authenticate at byte 0
     warning: what is damaged was left out. Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.
     "###);
     assert_eq!(world.code(&["restore", "latest", "--target", &target]), 0);
@@ -132,8 +132,8 @@ fn damage_is_named_with_every_snapshot_that_stands_on_it() {
     files: SIZE restored to HOME/other
     -- stderr
     snapshot ID1 of 2024-05-02 10:00:00+00:00, host web1
-    warning: HOME/data/hello.txt: packs/ID2.ID3-d is missing
-    warning: HOME/data/sub/list.txt: packs/ID2.ID3-d is missing
+    warning: HOME/otherHOME/data/hello.txt: packs/ID2.ID3-d is missing
+    warning: HOME/otherHOME/data/sub/list.txt: packs/ID2.ID3-d is missing
     warning: what is damaged was left out. Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.
     "###);
 }

@@ -11,7 +11,7 @@ use keepstone_engine::source::{
 use keepstone_sources::files::{FilesRestoreOptions, FilesSettings, FilesSource};
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 
-use super::tree::{Place, as_user, capture, chmod, restore_well, set_mtime, write};
+use super::tree::{Mount, Place, as_user, capture, chmod, restore_well, set_mtime, write};
 
 /// Passes everything on, and does something whenever a stream begins or bytes come.
 struct Watching<'a> {
@@ -375,4 +375,29 @@ fn what_a_user_may_not_read_is_named_and_never_deleted_for_it() {
     assert!(!place.source().join("extra").exists());
     assert!(place.source().join("secret").exists());
     assert!(place.source().join("closed/inside").exists());
+}
+
+#[test]
+fn attributes_beyond_what_can_be_kept_are_left_out_and_named() {
+    let place = Place::new();
+    let mount = Mount::tmpfs(&place.source().join("memory"), "64M");
+    let swollen = mount.path().join("swollen");
+    write(&swollen, "its content");
+    for number in 0..5000 {
+        let name = format!("user.{number}");
+        rustix::fs::lsetxattr(&swollen, name, b"v", rustix::fs::XattrFlags::CREATE).unwrap();
+    }
+    write(mount.path().join("other"), "other");
+    let settings = FilesSettings::new([place.source()]);
+    let captured = MemoryCapture::of(&FilesSource::new(settings)).unwrap();
+    let skipped: Vec<_> = captured.report.skipped.iter().collect();
+    assert_eq!(skipped.len(), 1, "{skipped:?}");
+    assert!(skipped[0].path.ends_with("memory/swollen"), "{skipped:?}");
+    assert!(
+        skipped[0].reason.starts_with("saved without"),
+        "{skipped:?}"
+    );
+    restore_well(&captured, &place.options());
+    let restored = place.restored().join("memory/swollen");
+    assert_eq!(fs::read(restored).unwrap(), b"its content");
 }
