@@ -71,6 +71,12 @@ pub(crate) fn tell_backup(
                 skipped.path, skipped.reason
             )));
         }
+        let unnamed = details.report.unnamed;
+        if unnamed > 0 {
+            ui.warning(&printable(&format!(
+                "{name}: {unnamed} more entries were not saved as they should have been"
+            )));
+        }
     }
     let details = report
         .details

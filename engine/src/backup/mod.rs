@@ -395,7 +395,7 @@ impl Run<'_> {
             }
         };
         let mut details = SourceDetails { open, report };
-        let skipped = details.report.skipped.len() as u64;
+        let skipped = details.report.skipped.len() as u64 + details.report.unnamed;
         details.report.shorten(limits::REPORT_BYTES);
         let json = serde_json::to_vec(&details).unwrap_or_default();
         let (root, details_node, mut counts, stored) = sink.finish(&json)?;

@@ -22,7 +22,7 @@ pub use read::{bytes_of, in_groups};
 pub use resolve::Span;
 pub use small::{Readable, Unreadable};
 pub use store::{Store, Usable};
-pub use walk::{FolderWalk, find};
+pub use walk::{FolderWalk, Met, find};
 
 pub(crate) use lru::lock;
 pub(crate) use small::{is_unanswered, read_listed};

@@ -170,6 +170,19 @@ impl Store {
         base: &RepoPath,
         visit: &mut dyn FnMut(&RepoPath, &Entry) -> Result<()>,
     ) -> Result<()> {
+        self.walk_past_damage(root, base, &mut |met| match met {
+            Met::Entry(path, entry) => visit(path, entry),
+            Met::Lost(_, error) => Err(error),
+        })
+    }
+
+    /// Like `walk`, but a folder that cannot be read because it is damaged is told, and the walk goes on behind it.
+    pub fn walk_past_damage(
+        &self,
+        root: ChunkId,
+        base: &RepoPath,
+        visit: &mut dyn FnMut(Met<'_>) -> Result<()>,
+    ) -> Result<()> {
         self.walk_at(root, base, limits::FOLDER_DEPTH_MAX, visit)
     }
 
@@ -178,21 +191,36 @@ impl Store {
         root: ChunkId,
         base: &RepoPath,
         depth_left: usize,
-        visit: &mut dyn FnMut(&RepoPath, &Entry) -> Result<()>,
+        visit: &mut dyn FnMut(Met<'_>) -> Result<()>,
     ) -> Result<()> {
-        let depth = depth_left
-            .checked_sub(1)
-            .ok_or_else(|| damaged(root, "folders are nested too deep"))?;
-        for entry in self.folder(root)? {
+        let too_deep = || damaged(root, "folders are nested too deep");
+        let opened = match depth_left.checked_sub(1) {
+            Some(depth) => self.folder(root).map(|entries| (depth, entries)),
+            None => Err(too_deep()),
+        };
+        let (depth, entries) = match opened {
+            Err(error) if error.is_damage() => return visit(Met::Lost(base, error)),
+            opened => opened?,
+        };
+        for entry in entries {
             let path = base.join(&entry.name);
             let path = path.map_err(|error| damaged(root, &error.to_string()))?;
-            visit(&path, &entry)?;
+            visit(Met::Entry(&path, &entry))?;
             if let Body::Dir(below) = entry.body {
                 self.walk_at(below, &path, depth, visit)?;
             }
         }
         Ok(())
     }
+}
+
+/// What a walk comes to.
+#[derive(Debug)]
+pub enum Met<'a> {
+    /// An entry, with its path.
+    Entry(&'a RepoPath, &'a Entry),
+    /// What this folder holds, which cannot be read. The folder itself was met before.
+    Lost(&'a RepoPath, Error),
 }
 
 /// A node of a list, and what is said of it above.

@@ -9,9 +9,11 @@ use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::limits::READ_TOGETHER_BYTES;
 use crate::path::RepoPath;
-use crate::repo::{Store, bytes_of, in_groups, lock};
+use crate::repo::{Met, Store, bytes_of, in_groups, lock};
 use crate::snapshot::{SnapshotSource, SourceDetails};
-use crate::source::{CaptureReport, ItemInfo, Items, OpenFacts, SourceError, SourceErrorKind};
+use crate::source::{
+    CaptureReport, ItemInfo, Items, OpenFacts, SourceError, SourceErrorKind, Walked,
+};
 use crate::tree::{Body, Content};
 
 /// The items of one source of one snapshot.
@@ -195,12 +197,26 @@ impl Items for CapturedItems {
         &self,
         visit: &mut dyn FnMut(ItemInfo) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
+        self.walk_past_damage(&mut |walked| match walked {
+            Walked::Item(item) => visit(item),
+            Walked::Lost(_, error) => Err(error),
+        })
+    }
+
+    fn walk_past_damage(
+        &self,
+        visit: &mut dyn FnMut(Walked) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
         let mut failure = None;
         let walked = self
             .store
-            .walk(self.root, &RepoPath::root(), &mut |path, entry| {
+            .walk_past_damage(self.root, &RepoPath::root(), &mut |met| {
                 self.cancel.check()?;
-                visit(entry.info(path.clone())).map_err(|error| {
+                let walked = match met {
+                    Met::Entry(path, entry) => Walked::Item(entry.info(path.clone())),
+                    Met::Lost(path, error) => Walked::Lost(path.clone(), pass(error)),
+                };
+                visit(walked).map_err(|error| {
                     failure = Some(error);
                     Error::Cancelled
                 })

@@ -15,7 +15,7 @@ pub use digest::{Digest, RecordDigest};
 pub use error::{SourceError, SourceErrorKind};
 pub use stream::{
     Attributes, CollectionFacts, FileIdentity, ItemInfo, Items, Meta, NodeKind, Profile, Sink,
-    StreamFacts, StreamSpec,
+    StreamFacts, StreamSpec, Walked,
 };
 pub use target::{Export, ExportPart, ExportSink, Phase, RestorePlan, Target, Validation};
 
@@ -55,17 +55,25 @@ pub struct CaptureReport {
     /// Entries that could not be read, changed or vanished while being read: exit code 3, not a failure.
     #[serde(default)]
     pub skipped: Vec<Skipped>,
+    /// How many more there were than `skipped` names.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unnamed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl CaptureReport {
     /// Leaves out what is beyond so many bytes of what was skipped, and of warnings, and says how many.
     pub(crate) fn shorten(&mut self, bytes_max: usize) {
         let weigh = |skipped: &Skipped| skipped.path.len() + skipped.reason.len();
-        let left_out = keep_first(&mut self.skipped, bytes_max, weigh);
+        self.unnamed += keep_first(&mut self.skipped, bytes_max, weigh) as u64;
         let unsaid = keep_first(&mut self.warnings, bytes_max, String::len);
-        if left_out + unsaid > 0 {
-            let text = format!("{left_out} more were skipped, {unsaid} more warnings given");
-            self.warnings.push(text);
+        if unsaid > 0 {
+            self.warnings
+                .push(format!("{unsaid} more warnings were given"));
         }
     }
 }

@@ -183,6 +183,15 @@ pub struct ItemInfo {
     pub facts: StreamFacts,
 }
 
+/// What a walk past damage comes to.
+#[derive(Debug)]
+pub enum Walked {
+    /// An item.
+    Item(ItemInfo),
+    /// The items of this folder cannot be read; the folder itself came before.
+    Lost(RepoPath, SourceError),
+}
+
 /// Reads one capture back. May be used from several threads.
 pub trait Items: Send + Sync {
     /// Facts recorded when the source was opened.
@@ -196,6 +205,14 @@ pub trait Items: Send + Sync {
         &self,
         visit: &mut dyn FnMut(ItemInfo) -> Result<(), SourceError>,
     ) -> Result<(), SourceError>;
+
+    /// Like `walk`, but goes on behind folders whose items lie damaged in the repository, and tells them.
+    fn walk_past_damage(
+        &self,
+        visit: &mut dyn FnMut(Walked) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        self.walk(&mut |item| visit(Walked::Item(item)))
+    }
 
     /// One item by name.
     fn get(&self, path: &RepoPath) -> Result<Option<ItemInfo>, SourceError>;

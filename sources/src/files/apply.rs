@@ -139,7 +139,10 @@ impl Apply<'_> {
             return Ok(());
         }
         let folder = stack.folder()?;
-        self.clear(&step.clear)?;
+        // A file that is damaged never comes: what is in its way goes once it is there.
+        if !matches!(step.what, What::File(_)) {
+            self.clear(&step.clear)?;
+        }
         let name = step.path.name().unwrap_or_default();
         match &step.what {
             What::Dir(_) if step.act == Act::Metadata => {
@@ -185,7 +188,9 @@ impl Apply<'_> {
             let wish = (file, &step.wanted);
             let how = (self.notes, self.options.verify);
             let _alone = (file.size_bytes >= LARGE_BYTES).then(|| lock(&self.ledger.large));
-            match write_file(self.items, &folder, &step.path, wish, how) {
+            let place = (&folder, &step.path);
+            let clear = || self.clear(&step.clear);
+            match write_file(self.items, place, wish, how, &clear) {
                 Ok(hash) => {
                     self.ledger
                         .written_bytes

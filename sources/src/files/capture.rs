@@ -113,7 +113,6 @@ struct Emitter<'a> {
     gatherer: &'a Gatherer<'a>,
     powers: &'a Powers,
     report: CaptureReport,
-    unnamed: usize,
     roots: &'a [RepoPath],
     /// First names of files that have several, by file system and inode.
     first_names: HashMap<(u64, u64), RepoPath>,
@@ -140,9 +139,8 @@ impl<'a> Emitter<'a> {
             report: CaptureReport {
                 collections: collections.collect(),
                 warnings: opened.warnings.clone(),
-                skipped: Vec::new(),
+                ..CaptureReport::default()
             },
-            unnamed: 0,
             roots: &opened.roots,
             first_names: HashMap::new(),
             piece: Vec::new(),
@@ -158,10 +156,6 @@ impl<'a> Emitter<'a> {
                 self.emit(found)?;
             }
             self.check_cancelled()?;
-        }
-        if self.unnamed > 0 {
-            let sentence = format!("{} further entries could not be read", self.unnamed);
-            self.report.warnings.push(sentence);
         }
         Ok(self.report)
     }
@@ -351,7 +345,7 @@ impl<'a> Emitter<'a> {
 
     fn skip(&mut self, path: &RepoPath, reason: String) {
         if self.report.skipped.len() == SKIPPED_MAX {
-            self.unnamed += 1;
+            self.report.unnamed += 1;
             return;
         }
         let path = format!("/{path}");

@@ -58,6 +58,8 @@ pub(super) struct Plan {
     /// Temporary files of runs that are gone.
     pub leftovers: Vec<RepoPath>,
     pub problems: Vec<Skipped>,
+    /// Whether some of them are damage of the repository.
+    pub damaged: bool,
     /// Bytes of the content that is written.
     pub write_bytes: u64,
     /// Bytes and entries that the target will take beyond what it has now.

@@ -153,6 +153,7 @@ pub fn restore_files(
             changes,
             problems,
             notes,
+            damaged: plan.damaged,
             ..FilesRestoreReport::default()
         });
     }
@@ -183,7 +184,7 @@ pub fn restore_files(
         differing,
         notes: notes.sentences(),
         written_bytes: apply.ledger.written_bytes(),
-        damaged: apply.ledger.is_damaged(),
+        damaged: plan.damaged || apply.ledger.is_damaged(),
     };
     let failed = apply.ledger.into_failed();
     report

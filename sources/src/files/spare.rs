@@ -22,6 +22,8 @@ pub(super) struct Spare {
     patterns: Option<Patterns>,
     larger_than_bytes: Option<u64>,
     unread: BTreeSet<String>,
+    /// Not everything that was not read is named: it may be anything.
+    unread_unnamed: bool,
 }
 
 /// Entries to remove, folders before their content.
@@ -46,12 +48,13 @@ impl Spare {
                 .get(LARGER_THAN)
                 .and_then(serde_json::Value::as_u64),
             unread: skipped.map(|skipped| skipped.path.clone()).collect(),
+            unread_unnamed: items.report().unnamed > 0,
         })
     }
 
     /// Whether it is known what the capture left out.
     pub(super) fn is_known(&self) -> bool {
-        self.patterns.is_some()
+        self.patterns.is_some() && !self.unread_unnamed
     }
 
     fn spares(&self, item: &RepoPath, stat: &Stat) -> bool {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
-    ItemInfo, Items, Meta, NodeKind, Skipped, SourceError, SourceErrorKind,
+    ItemInfo, Items, Meta, NodeKind, Skipped, SourceError, SourceErrorKind, Walked,
 };
 
 use super::client::{self, Folder, Powers};
@@ -24,6 +24,7 @@ use super::rebuild::FilesRestoreOptions;
 use super::scope::Scope;
 use super::spare::Spare;
 use super::stack::FolderStack;
+use super::write::what_is_damaged;
 use level::{Level, Place, listed, place_after};
 
 /// Everything that the survey asks; shared with nobody.
@@ -86,12 +87,18 @@ impl<'a> Survey<'a> {
     /// Looks at every item.
     pub(super) fn run(mut self) -> Result<Plan, SourceError> {
         let items = self.items;
-        items.walk(&mut |item| {
+        items.walk_past_damage(&mut |walked| {
             if items.cancelled() {
                 let act = "looking at the target was interrupted";
                 return Err(SourceError::new(SourceErrorKind::Cancelled, act));
             }
-            self.visit(item)
+            match walked {
+                Walked::Item(item) => self.visit(item),
+                Walked::Lost(folder, error) => {
+                    self.lost(&folder, &error);
+                    Ok(())
+                }
+            }
         })?;
         while self.leave_level() {}
         self.plan.leftovers.sort();
@@ -138,6 +145,26 @@ impl<'a> Survey<'a> {
             return Ok(());
         }
         self.visit_at(path, item)
+    }
+
+    /// Nobody knows what was in a folder: nothing in it is restored, and nothing in it is extra.
+    fn lost(&mut self, item: &RepoPath, error: &SourceError) {
+        let skipped = self.skipped_below.as_ref();
+        if skipped.is_some_and(|skipped| item.starts_with(skipped)) {
+            return;
+        }
+        let Some(path) = self.scope.target_path(item) else {
+            return;
+        };
+        // The folder was met just before.
+        if let Some((top, level)) = self.stack.top()
+            && *top == path
+        {
+            level.sweep = false;
+        }
+        self.plan.damaged = true;
+        let reason = format!("nothing in it is restored: {}", what_is_damaged(error));
+        self.problem(&path, reason);
     }
 
     /// The item that stands for the target folder itself: its own facts are left alone.

@@ -38,13 +38,14 @@ impl Failure {
     }
 }
 
-/// Writes a file. Answers the hash of its content if that is wanted.
+/// Writes a file; what is in its way goes by `clear` once its content is there. Answers the hash of its content if that is
+/// wanted.
 pub(super) fn write_file(
     items: &dyn Items,
-    folder: &Arc<Folder>,
-    path: &RepoPath,
+    (folder, path): (&Arc<Folder>, &RepoPath),
     (file, wanted): (&FileWish, &Wanted),
     (notes, hashed): (&Notes, bool),
+    clear: &dyn Fn() -> io::Result<()>,
 ) -> Result<Option<blake3::Hash>, Failure> {
     let io_failed = |error| Failure::of(error, path);
     let mut content = Content {
@@ -77,6 +78,7 @@ pub(super) fn write_file(
     }
     let (file, hash) = content.finish().map_err(io_failed)?;
     wanted.dress(&file, notes).map_err(io_failed)?;
+    clear().map_err(io_failed)?;
     file.place(path.name().unwrap_or_default())
         .map_err(io_failed)?;
     Ok(hash)
@@ -87,15 +89,20 @@ fn unreadable(error: SourceError) -> Failure {
     if !error.is_damage() {
         return Failure::Restore(error);
     }
+    Failure::Damage(what_is_damaged(&error))
+}
+
+/// The damage that an error tells of, with its object.
+pub(super) fn what_is_damaged(error: &SourceError) -> String {
     // What the engine says of itself names the object; that it stopped says nothing more.
     let is_engines = error.kind() == SourceErrorKind::Damage;
     let own = (!is_engines).then(|| error.to_string());
-    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let said: Vec<_> = own
         .into_iter()
         .chain(causes.map(ToString::to_string))
         .collect();
-    Failure::Damage(said.join(": "))
+    said.join(": ")
 }
 
 /// A file while its content comes in.

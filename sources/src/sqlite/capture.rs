@@ -147,7 +147,7 @@ impl Opened for OpenedDatabase<'_> {
         Ok(CaptureReport {
             collections: tables.collections,
             warnings,
-            skipped: Vec::new(),
+            ..CaptureReport::default()
         })
     }
 

@@ -10,7 +10,7 @@ use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
     CaptureReport, ItemInfo, Items, OpenFacts, SourceError, SourceErrorKind,
 };
-use keepstone_sources::files::{Act, FilesEvent, restore_files};
+use keepstone_sources::files::{Act, FilesEvent, FilesRestoreOptions, restore_files};
 use keepstone_testkit::memory::MemoryCapture;
 
 use super::tree::{
@@ -328,4 +328,21 @@ fn without_root_owners_stay_and_groups_get_no_more_than_everybody() {
         fs::read(place.restored().join("secret")).unwrap(),
         b"secret"
     );
+}
+
+#[test]
+fn delete_removes_nothing_where_not_all_that_was_skipped_is_named() {
+    let place = Place::new();
+    write(place.source().join("a/file"), "content");
+    let mut captured = place.capture();
+    captured.report.unnamed = 1;
+    write(place.source().join("a/perhaps unread"), "kept");
+    let mut options = FilesRestoreOptions::new("/");
+    options.subpath = Some(place.item(""));
+    options.sync = false;
+    options.delete = true;
+    let report = restore_well(&captured, &options);
+    assert_eq!(report.count(Act::Delete), 0, "{report:?}");
+    assert!(!report.notes.is_empty());
+    assert!(place.source().join("a/perhaps unread").exists());
 }
