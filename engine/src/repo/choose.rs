@@ -24,8 +24,26 @@ pub(super) struct Chosen {
     pub depth: u8,
 }
 
+/// What was found out of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is made by this record.
+    Made(Chosen),
+    /// No record of it leads to usable segments.
+    Lost,
+}
+
+impl Finding {
+    fn chosen(self) -> Option<Chosen> {
+        match self {
+            Self::Made(chosen) => Some(chosen),
+            Self::Lost => None,
+        }
+    }
+}
+
 /// What was found out under one loaded index, by the first row of each chunk.
-pub(super) type Findings = HashMap<Row, Option<Chosen>>;
+pub(super) type Findings = HashMap<Row, Finding>;
 
 /// A record whose segments are usable, and the bases that are still in question.
 #[derive(Debug)]
@@ -54,12 +72,12 @@ impl Store {
             return Ok(None);
         };
         if let Some(known) = state.known(row) {
-            return Ok(known);
+            return Ok(known.chosen());
         }
         let mut search = Search::default();
         search.gather(self, state, row, id)?;
         search.spread();
-        let found = search.found.get(&row).copied().flatten();
+        let found = search.found.get(&row).and_then(|found| found.chosen());
         lock(&state.findings).extend(search.found);
         Ok(found)
     }
@@ -69,7 +87,7 @@ impl Search {
     /// Looks at every record on which the chunk may rest, and at what is known of their bases.
     fn gather(&mut self, store: &Store, state: &State, row: Row, id: ChunkId) -> Result<()> {
         let mut left = vec![(row, id)];
-        self.found.insert(row, None);
+        self.found.insert(row, Finding::Lost);
         while let Some((chunk, id)) = left.pop() {
             for (_, at) in state.index.chunk(id) {
                 let Some(bases) = bases_of(store, state, *at)? else {
@@ -95,8 +113,8 @@ impl Search {
                 return;
             };
             match state.known(row) {
-                Some(Some(known)) => depth = depth.max(known.depth.saturating_add(1)),
-                Some(None) => return,
+                Some(Finding::Made(known)) => depth = depth.max(known.depth.saturating_add(1)),
+                Some(Finding::Lost) => return,
                 None => open.push((row, *base)),
             }
         }
@@ -109,7 +127,7 @@ impl Search {
         });
         for (row, base) in open {
             self.waiting.entry(row).or_default().push(number);
-            if self.found.insert(row, None).is_none() {
+            if self.found.insert(row, Finding::Lost).is_none() {
                 left.push((row, base));
             }
         }
@@ -122,11 +140,11 @@ impl Search {
             let Some(chunk) = self.candidates.get(number).map(|one| one.chunk) else {
                 continue;
             };
-            let found = self.found.entry(chunk).or_default();
-            if found.is_some() {
+            let found = self.found.entry(chunk).or_insert(Finding::Lost);
+            if *found != Finding::Lost {
                 continue;
             }
-            *found = Some(Chosen { at, depth });
+            *found = Finding::Made(Chosen { at, depth });
             for number in self.waiting.remove(&chunk).unwrap_or_default() {
                 if let Some(candidate) = self.candidates.get_mut(number) {
                     candidate.open -= 1;

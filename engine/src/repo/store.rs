@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::Repo;
-use super::choose::{Chosen, Findings};
+use super::choose::{Finding, Findings};
 use super::lru::{Lru, lock};
 use super::packs::{packs_that_exist, read_footer};
 use super::resolve::{Part, Resolver, Span};
@@ -332,7 +332,7 @@ impl State {
     }
 
     /// What was found out of the chunk whose records begin there.
-    pub(super) fn known(&self, row: Row) -> Option<Option<Chosen>> {
+    pub(super) fn known(&self, row: Row) -> Option<Finding> {
         lock(&self.findings).get(&row).copied()
     }
 

@@ -198,7 +198,7 @@ impl Items for CapturedItems {
         visit: &mut dyn FnMut(ItemInfo) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
         self.walk_past_damage(&mut |walked| match walked {
-            Walked::Item(item) => visit(item),
+            Walked::Item(item) => visit(*item),
             Walked::Lost(_, error) => Err(error),
         })
     }
@@ -213,7 +213,7 @@ impl Items for CapturedItems {
             .walk_past_damage(self.root, &RepoPath::root(), &mut |met| {
                 self.cancel.check()?;
                 let walked = match met {
-                    Met::Entry(path, entry) => Walked::Item(entry.info(path.clone())),
+                    Met::Entry(path, entry) => Walked::Item(Box::new(entry.info(path.clone()))),
                     Met::Lost(path, error) => Walked::Lost(path.clone(), pass(error)),
                 };
                 visit(walked).map_err(|error| {

@@ -187,7 +187,7 @@ pub struct ItemInfo {
 #[derive(Debug)]
 pub enum Walked {
     /// An item.
-    Item(ItemInfo),
+    Item(Box<ItemInfo>),
     /// The items of this folder cannot be read; the folder itself came before.
     Lost(RepoPath, SourceError),
 }
@@ -211,7 +211,7 @@ pub trait Items: Send + Sync {
         &self,
         visit: &mut dyn FnMut(Walked) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        self.walk(&mut |item| visit(Walked::Item(item)))
+        self.walk(&mut |item| visit(Walked::Item(Box::new(item))))
     }
 
     /// One item by name.

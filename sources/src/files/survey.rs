@@ -93,7 +93,7 @@ impl<'a> Survey<'a> {
                 return Err(SourceError::new(SourceErrorKind::Cancelled, act));
             }
             match walked {
-                Walked::Item(item) => self.visit(item),
+                Walked::Item(item) => self.visit(*item),
                 Walked::Lost(folder, error) => {
                     self.lost(&folder, &error);
                     Ok(())
