@@ -11,8 +11,12 @@ use keepstone_engine::crypto::{KdfParameters, SlotInfo};
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
 use keepstone_engine::repo::{InitOptions, Repo, init, packs_that_exist, read_footer};
-use keepstone_testkit::scripted::{Dice, Streams, an_hour_later, prune_at, save, secret, table};
+use keepstone_testkit::scripted::{
+    Dice, Streams, an_hour_later, new_repo, prune_at, save, secret, table,
+};
 use keepstone_testkit::tools::{tool, workspace};
+
+use crate::taken_back::taken_back;
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 
@@ -136,4 +140,21 @@ fn python_restores_deltas_and_what_a_prune_has_left_with_a_password() {
 #[test]
 fn python_restores_deltas_and_what_a_prune_has_left_with_a_raw_key() {
     check_with(KdfParameters::Raw, "--key-file");
+}
+
+#[test]
+fn python_reads_edits_that_were_taken_back_after_a_prune() {
+    for seed in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = folder.path().join("repository");
+        let backend: Arc<dyn Backend> = Arc::new(LocalBackend::create(&repository).unwrap());
+        let repo = new_repo(backend.clone()).unwrap();
+        let secret_file = folder.path().join("secret");
+        std::fs::write(&secret_file, secret().as_slice()).unwrap();
+        for (number, (id, streams)) in taken_back(&backend, &repo, seed).iter().enumerate() {
+            let out = folder.path().join(number.to_string());
+            read_with_python(&repository, "--key-file", &secret_file, *id, &out);
+            assert_holds(&out, streams);
+        }
+    }
 }

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use keepstone_engine::backend::Backend;
 use keepstone_engine::backend::memory::MemoryBackend;
 use keepstone_engine::backup::Cancel;
 use keepstone_engine::check::{Level, check};
 use keepstone_engine::forget::forget;
+use keepstone_engine::id::SnapshotId;
 use keepstone_engine::progress::NoObserver;
 use keepstone_engine::repo::{Repo, Store, Usable};
 use keepstone_testkit::scripted::{
@@ -34,43 +36,56 @@ fn edited(before: &Streams) -> Streams {
     after
 }
 
+/// Saves many small streams, edits some, prunes the rest away, and takes the edits back and makes them again. Answers what
+/// snapshots are left and what they hold.
+pub(crate) fn taken_back(
+    backend: &Arc<dyn Backend>,
+    repo: &Repo,
+    seed: u64,
+) -> Vec<(SnapshotId, Streams)> {
+    let mut dice = Dice(seed);
+    let all: Streams = (0..64)
+        .map(|number| (format!("d/{number:02}"), noise(&mut dice, 30_000)))
+        .collect();
+    // Few of many are kept, so that a prune copies them out of the segment that they lie in.
+    let few: Streams = all
+        .iter()
+        .step_by(10)
+        .map(|(path, bytes)| (path.clone(), bytes.clone()))
+        .collect();
+    let edited = edited(&few);
+    let one = save(repo, &all, 0).unwrap();
+    let two = save(repo, &edited, HOUR_NS).unwrap();
+    forget(repo, &[one], "test", "host", HOUR_NS).unwrap();
+    prune_at(repo, 2 * HOUR_NS).unwrap();
+    assert!(told_twice(repo) > 0);
+    let mut saved = vec![(two, edited.clone())];
+    for (hour, streams) in (3..).zip([&few, &edited, &few]) {
+        let repo = open_repo(backend.clone()).unwrap();
+        let id = save(&repo, streams, hour * HOUR_NS).unwrap();
+        saved.push((id, streams.clone()));
+    }
+    saved
+}
+
+fn assert_all_are_read(repo: &Repo, saved: &[(SnapshotId, Streams)]) {
+    for (id, streams) in saved {
+        assert_eq!(&read_back(repo, *id).unwrap(), streams);
+    }
+}
+
 #[test]
 fn an_edit_that_is_taken_back_after_a_prune_is_saved_and_read_again() {
     // Which record comes first is up to the names of the packs, which are random.
     for seed in 0..8 {
         println!("seed {seed}");
-        let backend = Arc::new(MemoryBackend::new());
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
         let repo = new_repo(backend.clone()).unwrap();
-        let mut dice = Dice(seed);
-        let all: Streams = (0..64)
-            .map(|number| (format!("d/{number:02}"), noise(&mut dice, 30_000)))
-            .collect();
-        // Few of many are kept, so that a prune copies them out of the segment that they lie in.
-        let few: Streams = all
-            .iter()
-            .step_by(10)
-            .map(|(path, bytes)| (path.clone(), bytes.clone()))
-            .collect();
-        let edited = edited(&few);
-        let one = save(&repo, &all, 0).unwrap();
-        let two = save(&repo, &edited, HOUR_NS).unwrap();
-        forget(&repo, &[one], "test", "host", HOUR_NS).unwrap();
-        prune_at(&repo, 2 * HOUR_NS).unwrap();
-        assert!(told_twice(&repo) > 0);
-        let mut saved = vec![(two, &edited)];
-        for (hour, streams) in (3..).zip([&few, &edited, &few]) {
-            let repo = open_repo(backend.clone()).unwrap();
-            saved.push((save(&repo, streams, hour * HOUR_NS).unwrap(), streams));
-            let repo = open_repo(backend.clone()).unwrap();
-            for (id, streams) in &saved {
-                assert_eq!(&&read_back(&repo, *id).unwrap(), streams);
-            }
-        }
+        let saved = taken_back(&backend, &repo, seed);
+        assert_all_are_read(&open_repo(backend.clone()).unwrap(), &saved);
         prune_at(&repo, 7 * HOUR_NS).unwrap();
-        let repo = open_repo(backend.clone()).unwrap();
-        for (id, streams) in &saved {
-            assert_eq!(&&read_back(&repo, *id).unwrap(), streams);
-        }
+        let repo = open_repo(backend).unwrap();
+        assert_all_are_read(&repo, &saved);
         let report = check(&repo, Level::Data, 2, &NoObserver, &Cancel::default()).unwrap();
         assert!(report.is_clean(), "{:#?}", report.problems);
     }
