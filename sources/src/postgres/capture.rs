@@ -1,9 +1,7 @@
 //! Capture: a server's databases as streams, each database at one instant.
 //!
-//! Opening takes a snapshot and a shared lock on every table. Streaming reads the schema with pg_dump and the tables
-//! over several connections, all of them at that snapshot. Nothing is written on the server.
-
-use std::thread::{self, JoinHandle};
+//! Opening takes a shared lock on every table and then a snapshot. Streaming reads the schema with pg_dump, over the
+//! session that holds both, and the tables over several connections at that snapshot. Nothing is written on the server.
 
 use keepstone_engine::source::{
     CaptureReport, Consistency, OpenFacts, Opened, Sink, Source, SourceError, SourceErrorKind,
@@ -16,7 +14,7 @@ use super::layout;
 use super::mark::id_of;
 use super::names;
 use super::roles;
-use super::schema::{PgDump, Section};
+use super::schema::PgDump;
 use super::settings::{Databases, PostgresSettings};
 use super::snapshot::OpenedDatabase;
 use super::wire::Stop;
@@ -81,14 +79,6 @@ impl Source for PostgresSource {
             ));
         }
         databases.sort_by_key(|database| keepstone_engine::path::percent_encode(&database.name));
-        // pg_dump starts at once: it needs locks of its own, and would wait behind whoever comes to wait for ours.
-        let databases = databases
-            .into_iter()
-            .map(|database| {
-                let schema = Schema::start(&self.settings, &pg_dump, &database, &stop);
-                (database, schema)
-            })
-            .collect();
         let settings = &self.settings;
         Ok(Box::new(PostgresOpened {
             settings,
@@ -163,7 +153,7 @@ fn all_databases(
 
 struct PostgresOpened<'a> {
     settings: &'a PostgresSettings,
-    databases: Vec<(OpenedDatabase, Schema)>,
+    databases: Vec<OpenedDatabase>,
     pg_dump: PgDump,
     version: String,
     warnings: Vec<String>,
@@ -175,7 +165,7 @@ impl Opened for PostgresOpened<'_> {
         let names: Vec<_> = self
             .databases
             .iter()
-            .map(|(database, _)| &database.name)
+            .map(|database| &database.name)
             .collect();
         let mut attributes = keepstone_engine::source::Attributes::new();
         attributes.insert("databases".into(), json!(names));
@@ -198,7 +188,7 @@ impl Opened for PostgresOpened<'_> {
         };
         // Streams are emitted in the order of their names; `@roles` may lie between two databases.
         let mut roles_done = false;
-        for (database, schema) in &mut self.databases {
+        for database in &mut self.databases {
             if !roles_done && keepstone_engine::path::percent_encode(&database.name).as_str() > "@"
             {
                 emit_roles(database, sink, &mut report)?;
@@ -206,14 +196,14 @@ impl Opened for PostgresOpened<'_> {
             }
             emit::database(
                 self.settings,
+                &self.pg_dump,
                 database,
-                schema,
                 &self.stop,
                 sink,
                 &mut report,
             )?;
         }
-        if let Some((database, _)) = self.databases.last_mut().filter(|_| !roles_done) {
+        if let Some(database) = self.databases.last_mut().filter(|_| !roles_done) {
             emit_roles(database, sink, &mut report)?;
         }
         Ok(report)
@@ -229,35 +219,6 @@ impl Drop for PostgresOpened<'_> {
     fn drop(&mut self) {
         // Whoever still reads need not go on.
         self.stop.set();
-    }
-}
-
-/// Both halves of a schema, while pg_dump reads them.
-pub(crate) struct Schema {
-    /// What rows need.
-    pub(crate) pre: Option<JoinHandle<Result<Vec<u8>, SourceError>>>,
-    /// What comes after the rows.
-    pub(crate) post: Option<JoinHandle<Result<Vec<u8>, SourceError>>>,
-}
-
-impl Schema {
-    fn start(
-        settings: &PostgresSettings,
-        pg_dump: &PgDump,
-        database: &OpenedDatabase,
-        stop: &Stop,
-    ) -> Self {
-        let start = |section| {
-            let (settings, pg_dump, stop) = (settings.clone(), pg_dump.clone(), stop.clone());
-            let (name, snapshot) = (database.name.clone(), database.snapshot.clone());
-            Some(thread::spawn(move || {
-                pg_dump.schema(&settings, &name, Some(&snapshot), section, &stop)
-            }))
-        };
-        Self {
-            pre: start(Section::Pre),
-            post: start(Section::Post),
-        }
     }
 }
 

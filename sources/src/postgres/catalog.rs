@@ -140,6 +140,34 @@ pub(crate) struct Contents {
     pub(crate) foreign_tables: Vec<String>,
 }
 
+/// Quoted names of all tables that a capture reads, those included that only have parts.
+pub(crate) fn to_lock(session: &mut Session) -> Result<Vec<String>, PgError> {
+    read_tables(session, "true")
+}
+
+/// Tables of the session's snapshot that it holds no lock on.
+pub(crate) fn unlocked(session: &mut Session) -> Result<Vec<String>, PgError> {
+    let own =
+        "c.oid NOT IN (SELECT l.relation FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE d.datname = current_database() AND l.pid = pg_backend_pid() AND l.granted
+            AND l.relation IS NOT NULL)";
+    read_tables(session, own)
+}
+
+fn read_tables(session: &mut Session, condition: &str) -> Result<Vec<String>, PgError> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {USER_SCHEMA}
+            AND ({NO_MEMBER} OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension)) AND {condition}
+         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+    );
+    let rows = session.query(&sql)?;
+    Ok(rows
+        .iter()
+        .map(|row| qualified(&row.text(0), &row.text(1)))
+        .collect())
+}
+
 /// Lists the tables of the session's database.
 pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
     let sql = format!(

@@ -12,6 +12,7 @@ use fallible_iterator::FallibleIterator as _;
 use keepstone_engine::source::SourceError;
 use postgres_protocol::message::backend::{
     COPY_DATA_TAG, DataRowBody, ErrorFields, ErrorResponseBody, Header, Message,
+    NOTICE_RESPONSE_TAG, READY_FOR_QUERY_TAG,
 };
 use postgres_protocol::message::frontend;
 
@@ -106,10 +107,7 @@ impl Session {
             .start(database)
             .map_err(|error| error.during(act()))?;
         session.wire.answer_timeout = Some(settings.timeouts.answer);
-        let lock_ms = settings.timeouts.lock.as_millis();
-        session
-            .execute(&format!("{PINNED}; SET lock_timeout = {lock_ms}"))
-            .map_err(|error| error.during(act()))?;
+        session.pin().map_err(|error| error.during(act()))?;
         Ok(session)
     }
 
@@ -236,6 +234,44 @@ impl Session {
         self.copied_rows()
     }
 
+    /// Sets what every session sets first, after somebody else had used this one.
+    pub(crate) fn pin(&mut self) -> Result<(), PgError> {
+        let lock_ms = self.settings.timeouts.lock.as_millis();
+        self.execute(&format!("{PINNED}; SET lock_timeout = {lock_ms}"))
+    }
+
+    /// Hands a message of somebody else's on to the server, and each message of the answer back but for notices.
+    /// Answers how the transaction stands then: the last byte of the server's last message.
+    pub(crate) fn relay(
+        &mut self,
+        question: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), PgError>,
+    ) -> Result<u8, PgError> {
+        self.busy = true;
+        self.wire.send(question)?;
+        loop {
+            let header = Header::parse(&self.wire.inbox)?;
+            let length = header.map(message_length).transpose()?;
+            let (Some(header), Some(length)) = (header, length) else {
+                self.wire.fill()?;
+                continue;
+            };
+            let Some(message) = self.wire.inbox.get(..length) else {
+                self.wire.fill()?;
+                continue;
+            };
+            let last = message.last().copied().unwrap_or_default();
+            if header.tag() != NOTICE_RESPONSE_TAG {
+                take(message)?;
+            }
+            self.wire.consume(length);
+            if header.tag() == READY_FOR_QUERY_TAG {
+                self.busy = false;
+                return Ok(last);
+            }
+        }
+    }
+
     /// Asks the server to end what this session is doing; for a statement that we no longer wait for.
     pub(crate) fn cancel(&self) {
         let mut settings = self.settings.clone();
@@ -351,7 +387,7 @@ impl Drop for Session {
     }
 }
 
-fn put_message(out: &mut BytesMut, tag: u8, body: &[u8]) -> Result<(), PgError> {
+pub(super) fn put_message(out: &mut BytesMut, tag: u8, body: &[u8]) -> Result<(), PgError> {
     let length = i32::try_from(body.len() + 4)
         .map_err(|_| PgError::Protocol("a message longer than 2 GiB".into()))?;
     out.put_u8(tag);

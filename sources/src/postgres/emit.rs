@@ -10,13 +10,13 @@ use keepstone_engine::source::{
 };
 use serde_json::json;
 
-use super::capture::Schema;
 use super::catalog::{self, Table};
 use super::client::Session;
 use super::facts;
 use super::large_objects;
 use super::layout::{self, Part};
 use super::rows::{self, Piece, ReadAhead, ReadPlan, RowSum};
+use super::schema::{PgDump, Section};
 use super::settings::PostgresSettings;
 use super::snapshot::OpenedDatabase;
 use super::wire::Stop;
@@ -27,8 +27,8 @@ const TICK: Duration = Duration::from_millis(200);
 /// Emits every stream of a database.
 pub(crate) fn database(
     settings: &PostgresSettings,
+    pg_dump: &PgDump,
     database: &mut OpenedDatabase,
-    schema: &mut Schema,
     stop: &Stop,
     sink: &mut dyn Sink,
     report: &mut CaptureReport,
@@ -49,6 +49,8 @@ pub(crate) fn database(
     thread::scope(|scope| {
         let ahead = ReadAhead::start(scope, plan, stop);
         let mut emitter = Emitter {
+            settings,
+            pg_dump,
             name,
             session,
             sink,
@@ -57,8 +59,8 @@ pub(crate) fn database(
         let emitted = emitter
             .facts()
             .and_then(|()| emitter.large_objects())
-            .and_then(|()| emitter.sql(Part::SchemaPost, schema.post.take(), stop))
-            .and_then(|()| emitter.sql(Part::SchemaPre, schema.pre.take(), stop))
+            .and_then(|()| emitter.sql(Part::SchemaPost, Section::Post, stop))
+            .and_then(|()| emitter.sql(Part::SchemaPre, Section::Pre, stop))
             .and_then(|()| emitter.sequences())
             .and_then(|()| emitter.tables(&contents.tables, ahead));
         if emitted.is_err() {
@@ -89,6 +91,8 @@ fn warn(name: &str, tables: &[Table], foreign: &[String], report: &mut CaptureRe
 }
 
 struct Emitter<'a> {
+    settings: &'a PostgresSettings,
+    pg_dump: &'a PgDump,
     name: &'a str,
     session: &'a mut Session,
     sink: &'a mut dyn Sink,
@@ -131,25 +135,23 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn sql(
-        &mut self,
-        part: Part,
-        reader: Option<thread::JoinHandle<Result<Vec<u8>, SourceError>>>,
-        stop: &Stop,
-    ) -> Result<(), SourceError> {
+    fn sql(&mut self, part: Part, section: Section, stop: &Stop) -> Result<(), SourceError> {
         let act = self.act("the schema");
-        let Some(reader) = reader else {
-            return Err(SourceError::new(SourceErrorKind::Other, act));
-        };
-        while !reader.is_finished() {
-            if self.sink.cancelled() {
-                stop.set();
+        let (settings, pg_dump, name) = (self.settings, self.pg_dump, self.name);
+        let session = &mut *self.session;
+        let text = thread::scope(|scope| {
+            let reader =
+                scope.spawn(move || pg_dump.schema(settings, name, session, section, stop));
+            while !reader.is_finished() {
+                if self.sink.cancelled() {
+                    stop.set();
+                }
+                thread::park_timeout(TICK / 10);
             }
-            thread::park_timeout(TICK / 10);
-        }
-        let text = reader
-            .join()
-            .map_err(|_| SourceError::new(SourceErrorKind::Other, act))??;
+            reader
+                .join()
+                .map_err(|_| SourceError::new(SourceErrorKind::Other, act))?
+        })?;
         self.sink
             .begin(layout::spec(part.path(self.name)?, Profile::Bytes))?;
         self.sink.write(&text)?;

@@ -38,6 +38,11 @@ pub(crate) enum PgError {
     /// The answer is none that the protocol allows here.
     #[error("unexpected answer: {0}")]
     Protocol(String),
+    /// A table came after the others were locked.
+    #[error(
+        "table {0} was made or renamed while the others were being locked; it happened again and again"
+    )]
+    Unlocked(String),
     /// An error of the other side of a copy, passed through unchanged.
     #[error("{0}")]
     Source(SourceError),
@@ -63,7 +68,7 @@ impl PgError {
         let kind = match &self {
             Self::Source(_) => None,
             Self::Server { code, .. } => Some(kind_of_code(code)),
-            Self::Closed => Some(SourceErrorKind::Interrupted),
+            Self::Closed | Self::Unlocked(_) => Some(SourceErrorKind::Interrupted),
             Self::Io(error) => Some(kind_of_io(error)),
             Self::Timeout(_) | Self::Tls(_) => Some(SourceErrorKind::Unreachable),
             Self::Stopped => Some(SourceErrorKind::Cancelled),

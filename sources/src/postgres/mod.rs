@@ -19,11 +19,15 @@
 //!
 //! # Consistency
 //!
-//! One database is one instant: all connections and pg_dump share one exported snapshot. Sequences may be a little
-//! ahead, never behind. Several databases are several instants, one directly after the other, because the server
-//! offers nothing better. While a capture runs it holds `ACCESS SHARE` locks and a snapshot: `ALTER TABLE`,
-//! `TRUNCATE` and `VACUUM FULL` wait for it, reading and writing do not. A lock that somebody else holds ends the
+//! One database is one instant: all connections share one exported snapshot, which is taken when every table is
+//! locked. Sequences may be a little ahead, never behind. Several databases are several instants, one directly after
+//! the other, because the server offers nothing better. While a capture runs it holds `ACCESS SHARE` locks and a
+//! snapshot: `ALTER TABLE`, `TRUNCATE` and `VACUUM FULL` wait for it, reading and writing do not; but behind one that
+//! waits for a table everybody waits who comes later, as during pg_dump. A lock that somebody else holds ends the
 //! capture after `lock_timeout`.
+//!
+//! The capture itself waits for nobody who waits for it: pg_dump speaks through the session that holds the locks, and a
+//! table whose lock somebody waits for is read by that session alone.
 //!
 //! # Settings
 //!
@@ -36,7 +40,8 @@
 //! client certificates and channel binding do not. A connection pooler that hands out sessions by transaction
 //! cannot carry a snapshot: connect to the server itself.
 //!
-//! pg_dump must be there for a capture, in the major version of the server or a newer one.
+//! pg_dump must be there for a capture, in the major version of the server or a newer one. It connects to a Unix socket
+//! of ours in a temporary folder that only we can enter, and learns neither password nor server.
 //!
 //! # Privileges
 //!
@@ -79,6 +84,7 @@ mod export;
 mod facts;
 mod large_objects;
 mod layout;
+mod lend;
 mod load;
 mod login;
 mod make;

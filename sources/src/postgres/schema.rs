@@ -1,7 +1,7 @@
 //! The schema as SQL, by pg_dump, which owns its compatibility; made equal for equal schemas.
 //!
-//! pg_dump joins our snapshot. Its password travels in its environment, which holds nothing else of ours, and never
-//! in its arguments.
+//! pg_dump is lent our session, with its snapshot and its locks: one of its own would wait behind whoever waits for
+//! ours. It needs no password then, and its environment holds nothing of ours.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
-use super::settings::{Host, PostgresSettings};
+use super::client::Session;
+use super::lend::{self, lend};
+use super::settings::PostgresSettings;
 use super::wire::Stop;
 
 /// Folders under which distributions keep the tools of one major version, in `<major>/bin` or `<major>`.
@@ -98,12 +100,12 @@ impl PgDump {
         })
     }
 
-    /// Writes one section of a database's schema, as the snapshot shows it.
+    /// Writes one section of a database's schema, as the session sees it.
     pub(crate) fn schema(
         &self,
         settings: &PostgresSettings,
         database: &str,
-        snapshot: Option<&str>,
+        session: &mut Session,
         section: Section,
         stop: &Stop,
     ) -> Result<Vec<u8>, SourceError> {
@@ -121,12 +123,12 @@ impl PgDump {
             "--lock-wait-timeout={}",
             settings.timeouts.lock.as_millis()
         ));
-        if let Some(snapshot) = snapshot {
-            command.arg(format!("--snapshot={snapshot}"));
-        }
-        connect_by_environment(&mut command, settings, database)?;
         let act = format!("cannot read the schema of database {database} with pg_dump");
-        Ok(normalised(&run(command, settings.timeouts.answer, stop, &act)?).to_vec())
+        let dump = lend(session, &act, |folder| {
+            connect_by_environment(&mut command, settings, database, folder);
+            run(command, settings.timeouts.answer, stop, &act)
+        })?;
+        Ok(normalised(&dump).to_vec())
     }
 }
 
@@ -175,16 +177,14 @@ fn connect_by_environment(
     command: &mut Command,
     settings: &PostgresSettings,
     database: &str,
-) -> Result<(), SourceError> {
-    match &settings.host {
-        Host::Tcp(host) => command.env("PGHOST", host),
-        Host::Unix(folder) => command.env("PGHOST", folder),
-    };
+    folder: &Path,
+) {
     command
-        .env("PGPORT", settings.port.to_string())
+        .env("PGHOST", folder)
+        .env("PGPORT", lend::PORT.to_string())
         .env("PGUSER", &settings.user)
         .env("PGDATABASE", database)
-        .env("PGSSLMODE", settings.ssl_mode.as_str())
+        .env("PGSSLMODE", "disable")
         .env(
             "PGCONNECT_TIMEOUT",
             settings.timeouts.connect.as_secs().max(2).to_string(),
@@ -194,13 +194,6 @@ fn connect_by_environment(
         // No file of the user's may change what is read or from where.
         .env("PGSERVICEFILE", NO_FILE)
         .env("PGPASSFILE", NO_FILE);
-    if let Some(path) = &settings.ssl_root_cert {
-        command.env("PGSSLROOTCERT", path);
-    }
-    if let Some(password) = settings.password_for(database)? {
-        command.env("PGPASSWORD", password.as_str());
-    }
-    Ok(())
 }
 
 /// Runs a child to its end and gives its output. A child that says nothing for too long is ended.

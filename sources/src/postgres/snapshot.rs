@@ -1,4 +1,7 @@
 //! One database at one instant: a session that holds the snapshot, and a lock on every table.
+//!
+//! The locks come first and the snapshot after them: what was emptied or rewritten between the two would be read as if
+//! it were empty. A table that came meanwhile, and that the snapshot shows without a lock of ours, is noticed.
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::SourceError;
@@ -10,8 +13,11 @@ use super::rows::PLAIN_SCANS;
 use super::settings::PostgresSettings;
 use super::wire::Stop;
 
-/// How often a database is opened anew because a table vanished between listing and locking.
-const OPEN_ATTEMPTS: usize = 5;
+/// How often a database is opened anew because tables came or went between listing and locking.
+const OPEN_ATTEMPTS: usize = 20;
+/// What the server answers then: no such table, no such schema, no table any more, and a deadlock with whoever locks the
+/// same tables in another order.
+const ANEW: [&str; 4] = ["42P01", "3F000", "42809", "40P01"];
 /// Tables that are locked in one statement.
 const LOCKS_AT_ONCE: usize = 100;
 
@@ -38,8 +44,7 @@ impl OpenedDatabase {
         let mut session = Session::connect(settings, &name, stop.clone())?;
         for _ in 1..OPEN_ATTEMPTS {
             match Self::pin(&mut session) {
-                // A table was dropped between listing and locking: look again.
-                Err(error) if error.code() == "42P01" || error.code() == "3F000" => {
+                Err(error) if is_passing(&error) => {
                     session
                         .execute("ROLLBACK")
                         .map_err(|error| error.during(act.as_str()))?;
@@ -74,21 +79,28 @@ impl OpenedDatabase {
     }
 
     fn pin(session: &mut Session) -> Result<(String, Contents), PgError> {
+        let tables = catalog::to_lock(session)?;
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-        let rows = session.query("SELECT pg_export_snapshot()")?;
-        let snapshot = rows.first().map(|row| row.text(0)).unwrap_or_default();
-        session.execute(PLAIN_SCANS)?;
-        let contents = catalog::contents(session)?;
-        for tables in contents.tables.chunks(LOCKS_AT_ONCE) {
-            let names: Vec<_> = tables
-                .iter()
-                .map(|table| format!("ONLY {}", table.sql()))
-                .collect();
+        // A lock alone takes no snapshot: the first query does.
+        for tables in tables.chunks(LOCKS_AT_ONCE) {
+            let names: Vec<_> = tables.iter().map(|table| format!("ONLY {table}")).collect();
             session.execute(&format!(
                 "LOCK TABLE {} IN ACCESS SHARE MODE",
                 names.join(", ")
             ))?;
         }
+        let rows = session.query("SELECT pg_export_snapshot()")?;
+        let snapshot = rows.first().map(|row| row.text(0)).unwrap_or_default();
+        session.execute(PLAIN_SCANS)?;
+        if let Some(table) = catalog::unlocked(session)?.into_iter().next() {
+            return Err(PgError::Unlocked(table));
+        }
+        let contents = catalog::contents(session)?;
         Ok((snapshot, contents))
     }
+}
+
+/// Whether another look may find what can be locked.
+fn is_passing(error: &PgError) -> bool {
+    matches!(error, PgError::Unlocked(_)) || ANEW.contains(&error.code())
 }

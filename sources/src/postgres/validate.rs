@@ -243,7 +243,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn schema(&mut self, opened: &OpenedDatabase) -> Result<(), SourceError> {
+    fn schema(&mut self, opened: &mut OpenedDatabase) -> Result<(), SourceError> {
         let facts = self.items.open_facts();
         let captured_by = facts
             .attributes
@@ -268,9 +268,8 @@ impl Comparison<'_> {
         ] {
             let captured = layout::get_bytes(self.items, &part.path(&self.database.captured)?)?
                 .unwrap_or_default();
-            let snapshot = Some(opened.snapshot.as_str());
-            let rebuilt =
-                pg_dump.schema(self.settings, &opened.name, snapshot, section, self.stop)?;
+            let OpenedDatabase { name, session, .. } = &mut *opened;
+            let rebuilt = pg_dump.schema(self.settings, name, session, section, self.stop)?;
             if captured != rebuilt {
                 self.statements(&captured, &rebuilt)?;
             }

@@ -4,6 +4,7 @@ mod capture;
 mod export;
 mod faults;
 mod kill;
+mod locks;
 mod restore;
 
 use keepstone_engine::source::{RestorePlan, SourceError, Target as _};

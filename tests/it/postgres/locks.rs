@@ -1,0 +1,112 @@
+//! Locks: a capture waits for nobody who waits for it, and what changes while it takes its locks is seen whole.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use keepstone_engine::path::RepoPath;
+use keepstone_engine::source::Source as _;
+use keepstone_sources::postgres::PostgresSource;
+use keepstone_testkit::memory::{MemoryCapture, MemorySink};
+use keepstone_testkit::servers::postgres::PostgresServer;
+
+use super::fill_small;
+
+/// Waits until so many sessions wait for a lock.
+fn until_waiting(server: &PostgresServer, database: &str, sessions: usize) {
+    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
+    let mut client = server.client(database);
+    while client.query_one(waiting, &[]).unwrap().get::<_, i64>(0) < sessions as i64 {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_capture_gets_through_while_a_table_is_emptied_and_filled_again_and_again() {
+    let server = PostgresServer::start();
+    fill_small(&server, "bank", "x");
+    server.execute("bank", "CREATE TABLE staging AS SELECT 1 AS a");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut client = server.client("bank");
+            while !done.load(Ordering::Relaxed) {
+                // One transaction: every committed state has one row.
+                let sql = "TRUNCATE staging; INSERT INTO staging VALUES (1); SELECT pg_sleep(0.02)";
+                client.batch_execute(sql).unwrap();
+            }
+        });
+        let mut settings = server.settings("bank");
+        settings.timeouts.lock = Duration::from_secs(20);
+        let source = PostgresSource::new(settings);
+        let captures: Vec<_> = (0..5).map(|_| MemoryCapture::of(&source)).collect();
+        done.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        for capture in captures {
+            let capture = capture.unwrap();
+            assert_eq!(capture.content("bank/table/public/staging"), b"1\n");
+            assert_eq!(capture.content("bank/table/public/t").len(), 10 * 4 + 1);
+        }
+    });
+}
+
+#[test]
+fn whoever_waits_for_the_locks_of_a_capture_does_not_stop_it() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "x");
+    server.execute(
+        "app",
+        "CREATE VIEW shown AS SELECT mark FROM t;
+         CREATE TABLE events (at date, n integer) PARTITION BY RANGE (at);
+         CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+         INSERT INTO events VALUES ('2026-02-03', 7)",
+    );
+    let source = PostgresSource::new(server.settings("app"));
+    let quiet = MemoryCapture::of(&source).unwrap();
+    let mut opened = source.open().unwrap();
+    let ddl = [
+        "TRUNCATE t",
+        "ALTER TABLE t ADD COLUMN more integer",
+        "DROP TABLE events",
+        "ALTER TABLE events_2026 ADD CHECK (n > 0)",
+    ];
+    thread::scope(|scope| {
+        let waiters = ddl.map(|sql| scope.spawn(|| server.client("app").batch_execute(sql)));
+        until_waiting(&server, "app", ddl.len());
+        let mut sink = MemorySink::new(None);
+        let streamed = opened.stream(&mut sink);
+        opened.close().unwrap();
+        for waiter in waiters {
+            // Among themselves they may undo each other.
+            drop(waiter.join().unwrap());
+        }
+        streamed.unwrap();
+        for (path, (_, content)) in &quiet.items {
+            assert!(sink.items[path].1 == *content, "{path}");
+        }
+    });
+    assert_eq!(server.value("app", "SELECT count(*) FROM t"), "0");
+}
+
+#[test]
+fn what_is_emptied_while_the_capture_waits_for_its_lock_is_seen_as_it_is_afterwards() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "old");
+    let mut writer = server.client("app");
+    writer
+        .batch_execute("BEGIN; TRUNCATE t; INSERT INTO t (id, mark) VALUES (99, 'new')")
+        .unwrap();
+    let source = PostgresSource::new(server.settings("app"));
+    let capture = thread::scope(|scope| {
+        let capture = scope.spawn(|| MemoryCapture::of(&source));
+        until_waiting(&server, "app", 1);
+        writer
+            .batch_execute("CREATE TABLE late AS SELECT 5 AS five; COMMIT")
+            .unwrap();
+        capture.join().unwrap().unwrap()
+    });
+    assert_eq!(capture.content("app/table/public/t"), b"99\tnew\n");
+    // It came when the tables had been listed.
+    let late = RepoPath::parse("app/table/public/late").unwrap();
+    assert_eq!(capture.items[&late].1, b"5\n");
+}
