@@ -29,6 +29,12 @@ pub(crate) fn ending(word: &str, id: &str) -> String {
     format!("__{word}_{id}")
 }
 
+/// Whether a database of this name was once live under the other and is kept.
+pub(crate) fn was(name: &str, live: &str) -> bool {
+    let id = name.rsplit_once(&ending(BEFORE, ""));
+    id.is_some_and(|(_, id)| beside(live, BEFORE, id) == name)
+}
+
 /// So many random bytes in hexadecimal.
 pub(crate) fn random_hex<const BYTES: usize>() -> Result<String, SourceError> {
     let mut bytes = [0; BYTES];
@@ -67,5 +73,8 @@ mod tests {
         let long = beside(&"ä".repeat(31), STAGED, "0a1b2c3d");
         assert!(long.len() <= 63 && is_database_name(&long));
         assert!(long.starts_with("ää") && long.ends_with("__keepstone_0a1b2c3d"));
+        let kept = beside(&"ä".repeat(31), BEFORE, "0a1b2c3d");
+        assert!(was(&kept, &"ä".repeat(31)) && !was(&kept, "ä"));
+        assert!(!was("app", "app") && !was("app__keepstone_0a1b2c3d", "app"));
     }
 }

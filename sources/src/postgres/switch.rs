@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
-use super::client::Session;
+use super::client::{Row, Session};
 use super::error::PgError;
-use super::mark::{comment_on, id_of, proper};
+use super::mark::{comment_on, id_of, marked, proper};
 use super::names;
 use super::rebuild::{DatabasePlan, PlanState, maintenance};
 use super::settings::PostgresSettings;
@@ -110,38 +110,49 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
     switcher.drop_roles(&mut session)
 }
 
-/// Drops what the switch had kept, and the marks.
+/// Drops what the switch had kept, and the marks. What this restore switched in may be kept by a later one by now; where
+/// it is dropped with that, what comes after it inherits its mark, as the proof that what this one kept is not all
+/// there is.
 pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
     let switcher = Switcher { settings, state };
     let mut session = switcher.connect()?;
     let found = switcher.look(&mut session)?;
-    let kept = |database: &'_ DatabasePlan| {
-        let before = database.before.clone();
-        before.filter(|before| found.contains_key(before))
-    };
+    let mut kept = Vec::new();
     for database in &state.databases {
-        // Never switched, or replaced since: what is kept may be all there is.
-        if let Some(before) = kept(database)
-            && !switcher.is_ours(&found, &database.live)
-        {
-            return Err(switcher.is_another(&database.live, &before));
+        let name = database.before.as_ref();
+        let Some((before, comment)) = name.and_then(|name| found.get_key_value(name)) else {
+            continue;
+        };
+        let inherited = id_of(comment.as_deref());
+        let heirs = switcher.bearers(&mut session, database, &state.id)?;
+        // A discard that was cut off may have handed the mark on.
+        let has_heir = match &inherited {
+            Some(id) => switcher.bearers(&mut session, database, id)?.len() > 1,
+            None => false,
+        };
+        if heirs.is_empty() && !has_heir {
+            // Never switched, or replaced by somebody: what is kept may be all there is.
+            return Err(switcher.is_another(&database.live, before));
         }
+        kept.push((before, inherited, heirs));
     }
-    for before in state.databases.iter().filter_map(kept) {
-        switcher.drop_database(&mut session, &before)?;
+    for (before, inherited, heirs) in kept {
+        if let Some(id) = inherited {
+            for (name, comment) in heirs {
+                let comment = marked(comment.as_deref(), &id);
+                let sql = comment_on("DATABASE", &name, Some(&comment));
+                switcher.run(&mut session, &sql)?;
+            }
+        }
+        switcher.drop_database(&mut session, before)?;
     }
     for (role, comment) in marked_roles(&mut session, &state.id)? {
         switcher.run(&mut session, &comment_on("ROLE", &role, comment.as_deref()))?;
     }
-    for DatabasePlan { live, .. } in &state.databases {
-        if switcher.is_ours(&found, live) {
-            let comment = found
-                .get(live)
-                .and_then(|comment| proper(comment.as_deref()));
-            switcher.run(
-                &mut session,
-                &comment_on("DATABASE", live, comment.as_deref()),
-            )?;
+    for database in &state.databases {
+        for (name, comment) in switcher.bearers(&mut session, database, &state.id)? {
+            let sql = comment_on("DATABASE", &name, comment.as_deref());
+            switcher.run(&mut session, &sql)?;
         }
     }
     Ok(())
@@ -184,16 +195,37 @@ impl Switcher<'_> {
              FROM pg_database d WHERE d.datname IN ({})",
             literals(self.names())
         );
-        let rows = session.query(&sql).map_err(|error| {
-            error.during(format!(
-                "cannot list the databases at {}",
-                self.settings.server()
-            ))
-        })?;
+        let rows = self.list(session, &sql)?;
         let found = rows
             .iter()
             .map(|row| (row.text(0), row.get(1).map(ToOwned::to_owned)));
         Ok(found.collect())
+    }
+
+    fn list(&self, session: &mut Session, sql: &str) -> Result<Vec<Row>, SourceError> {
+        session.query(sql).map_err(|error| {
+            error.during(format!(
+                "cannot list the databases at {}",
+                self.settings.server()
+            ))
+        })
+    }
+
+    /// Databases with the mark of a restore that are live or were, each with its comment proper.
+    fn bearers(
+        &self,
+        session: &mut Session,
+        database: &DatabasePlan,
+        id: &str,
+    ) -> Result<Vec<(String, Option<String>)>, SourceError> {
+        let sql = "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database";
+        let rows = self.list(session, sql)?;
+        Ok(rows
+            .iter()
+            .filter(|row| id_of(row.get(1)).as_deref() == Some(id))
+            .map(|row| (row.text(0), proper(row.get(1))))
+            .filter(|(name, _)| *name == database.live || names::was(name, &database.live))
+            .collect())
     }
 
     /// Whether this restore made the database of this name.

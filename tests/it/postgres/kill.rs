@@ -197,6 +197,30 @@ fn a_discard_killed_anywhere_is_finished() {
 }
 
 #[test]
+fn a_discard_of_a_later_restore_killed_anywhere_strands_none_of_an_earlier_one() {
+    let scene = Scene::new();
+    let earlier = std::cell::RefCell::new(Vec::new());
+    killed_everywhere(
+        &scene,
+        1,
+        1,
+        || {
+            earlier.borrow_mut().push(scene.switched());
+            scene.switched()
+        },
+        |doomed, plan| doomed.discard(plan),
+        |plan, _| {
+            let target = scene.target();
+            target.discard(plan).unwrap();
+            let earlier = earlier.borrow_mut().pop().unwrap();
+            target.discard(&earlier).unwrap();
+            scene.assert_clean("old10");
+        },
+    );
+    assert_eq!(scene.server.value("postgres", COMMENTS), "");
+}
+
+#[test]
 fn a_staging_killed_anywhere_leaves_live_data_alone_and_is_undone_or_started_over() {
     let scene = Scene::new();
     let target = scene.target();

@@ -74,6 +74,46 @@ fn a_live_database_is_replaced_and_brought_back() {
 }
 
 #[test]
+fn what_several_restores_kept_is_dropped_in_any_order() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "old");
+    let old = capture(&server, "app");
+    let target = target(&server, "app", in_place());
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let plans = [(); 3].map(|()| restore(&target, &old).unwrap());
+        assert_eq!(server.databases().len(), 5);
+        // What the second restore switched in is not live: bringing back what it kept would overwrite the third.
+        let error = target.rollback(&plans[1], Phase::Switched).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error:?}");
+        for (left, plan) in [4, 3, 2].into_iter().zip(order) {
+            target.discard(&plans[plan]).unwrap();
+            target.discard(&plans[plan]).unwrap();
+            let kept = plans[plan].keeps[0].strip_prefix("database ").unwrap();
+            let databases = server.databases();
+            assert_eq!(databases.len(), left, "{order:?}: {databases:?}");
+            assert!(!databases.iter().any(|name| name == kept), "{order:?}");
+        }
+        assert_eq!(server.value("postgres", COMMENTS), "", "{order:?}");
+    }
+
+    // What came after the first restore has inherited its place, so that the first can still be undone.
+    server.execute("app", "UPDATE t SET mark = 'new'");
+    let plans = [(); 2].map(|()| restore(&target, &old).unwrap());
+    target.discard(&plans[1]).unwrap();
+    target.rollback(&plans[0], Phase::Switched).unwrap();
+    assert_eq!(mark(&server, "app"), "new10");
+    assert_eq!(server.databases(), ["app", "postgres"]);
+    assert_eq!(server.value("postgres", COMMENTS), "");
+}
+
+#[test]
 fn several_databases_go_to_another_server_with_their_roles() {
     let server = PostgresServer::start();
     fill(&server, "app");
