@@ -1,7 +1,8 @@
 //! Staging: each database is rebuilt under a name of its own, which nobody else uses.
 //!
 //! Order: database, schema that rows need, rows over several connections, large objects, sequences, the rest of the
-//! schema, then owner, grants and settings. Everything starts over if an earlier try left something.
+//! schema, then its event triggers, which nothing that we do may fire, then owner, grants and settings. Everything starts
+//! over if an earlier try left something.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -91,17 +92,19 @@ impl Stager<'_> {
             .into_iter()
             .partition(|table| self.state.selection.holds(table));
         let mut session = self.connect()?;
-        self.schema(&mut session, Part::SchemaPre)?;
+        self.schema(&mut session, Part::SchemaPre, |_| true)?;
         self.rows(&tables)?;
         if whole {
             self.large_objects(&mut session)?;
         }
         self.sequences(&mut session)?;
-        self.schema(&mut session, Part::SchemaPost)?;
+        let post = Part::SchemaPost;
+        self.schema(&mut session, post, |it| !is_of_event_trigger(it))?;
         self.drop_unwanted(&mut session, &tables, &unwanted)?;
         if self.state.analyze {
             self.run_statement(&mut session, b"ANALYZE")?;
         }
+        self.schema(&mut session, post, is_of_event_trigger)?;
         for statement in
             facts_of(self.items, captured)?.dress(&self.database.staged, self.state.owners)
         {
@@ -131,7 +134,13 @@ impl Stager<'_> {
             .map_err(|error| error.during(self.act(&format!("run `{}`", headline(statement)))))
     }
 
-    fn schema(&self, session: &mut Session, part: Part) -> Result<(), SourceError> {
+    /// Runs the statements of a part of the schema that are wanted now.
+    fn schema(
+        &self,
+        session: &mut Session,
+        part: Part,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), SourceError> {
         let path = part.path(&self.database.captured)?;
         let script = layout::get_bytes(self.items, &path)?.ok_or_else(|| {
             SourceError::new(
@@ -140,7 +149,7 @@ impl Stager<'_> {
             )
         })?;
         for statement in sql::statements(&script)? {
-            if self.leaves_out(statement) {
+            if !wanted(statement) || self.leaves_out(statement) {
                 continue;
             }
             match session.execute_bytes(statement) {
@@ -251,9 +260,25 @@ fn gives_owner(statement: &[u8]) -> bool {
     text.starts_with("ALTER ") && before.matches('\'').count() % 2 == 0
 }
 
+/// What makes, changes or describes an event trigger. None of these statements fires one.
+fn is_of_event_trigger(statement: &[u8]) -> bool {
+    ["CREATE", "ALTER", "COMMENT ON"].iter().any(|act| {
+        let rest = statement.strip_prefix(act.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b" EVENT TRIGGER "))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_triggers_are_recognised() {
+        assert!(is_of_event_trigger(b"CREATE EVENT TRIGGER e ON sql_drop;"));
+        assert!(is_of_event_trigger(b"ALTER EVENT TRIGGER e ENABLE ALWAYS;"));
+        assert!(is_of_event_trigger(b"COMMENT ON EVENT TRIGGER e IS 'x';"));
+        assert!(!is_of_event_trigger(b"CREATE TRIGGER e ON t;"));
+    }
 
     #[test]
     fn owners_are_recognised() {

@@ -231,6 +231,34 @@ fn a_schema_or_a_table_is_restored_beside() {
 }
 
 #[test]
+fn event_triggers_of_the_capture_are_restored_and_not_fired() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "x");
+    server.execute(
+        "app",
+        "CREATE TABLE other (a integer); CREATE MATERIALIZED VIEW marks AS SELECT DISTINCT mark FROM t;
+         CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql
+            AS $$ BEGIN RAISE EXCEPTION 'no ddl'; END $$;
+         CREATE EVENT TRIGGER always ON ddl_command_start EXECUTE FUNCTION refuse();
+         ALTER EVENT TRIGGER always ENABLE ALWAYS; COMMENT ON EVENT TRIGGER always IS 'no ddl';
+         CREATE EVENT TRIGGER drops ON sql_drop EXECUTE FUNCTION refuse()",
+    );
+    let before = capture(&server, "app");
+    let some = PostgresRestoreOptions {
+        tables: vec![PostgresRestoreOptions::parse_table("t").unwrap()],
+        ..PostgresRestoreOptions::default()
+    };
+    for (name, options) in [("copy", PostgresRestoreOptions::default()), ("some", some)] {
+        restore(&target(&server, name, options), &before).unwrap();
+        assert_eq!(mark(&server, name), "x10");
+        let triggers = "SELECT string_agg(evtname || evtenabled::text, ',' ORDER BY evtname) FROM pg_event_trigger";
+        assert_eq!(server.value(name, triggers), "alwaysA,dropsO");
+    }
+    assert_eq!(schema(&server, "app"), schema(&server, "copy"));
+    assert_eq!(server.value("copy", "SELECT mark FROM marks"), "x");
+}
+
+#[test]
 fn a_plan_refuses_what_cannot_work() {
     let server = PostgresServer::start();
     fill(&server, "app");
