@@ -30,6 +30,7 @@ struct Server {
     databases: BTreeMap<String, bool>,
     roles: BTreeSet<String>,
     extensions: BTreeSet<String>,
+    superuser_extensions: BTreeSet<String>,
     tablespaces: BTreeSet<String>,
     locales: BTreeSet<String>,
 }
@@ -142,6 +143,11 @@ fn look(session: &mut Session) -> Result<Server, PgError> {
         databases,
         roles: set("SELECT rolname FROM pg_roles")?,
         extensions: set("SELECT name FROM pg_available_extensions")?,
+        superuser_extensions: set(
+            "SELECT v.name FROM pg_available_extension_versions v JOIN pg_available_extensions e
+                ON e.name = v.name AND e.default_version = v.version
+             WHERE v.superuser AND NOT v.trusted",
+        )?,
         tablespaces: set("SELECT spcname FROM pg_tablespace")?,
         locales: set(
             "SELECT collcollate FROM pg_collation WHERE collcollate IS NOT NULL
@@ -241,6 +247,20 @@ impl Planner<'_> {
                 database.captured,
                 extensions.join(", ")
             )));
+        }
+        let forbidden: Vec<_> = facts
+            .extensions
+            .iter()
+            .map(|extension| extension.name.as_str())
+            .filter(|name| self.server.superuser_extensions.contains(*name))
+            .collect();
+        // No refusal: hosted servers let chosen roles make them.
+        if !self.server.superuser && !forbidden.is_empty() {
+            self.warnings.push(format!(
+                "database {} uses extensions that usually only a superuser may create: {}",
+                database.captured,
+                forbidden.join(", ")
+            ));
         }
         let spaces = facts.tablespaces.iter().chain([&facts.tablespace]).cloned();
         let lost: BTreeSet<_> = spaces

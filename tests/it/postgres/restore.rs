@@ -382,6 +382,32 @@ fn rows_that_are_not_those_of_the_capture_are_found() {
 }
 
 #[test]
+fn extensions_that_only_a_superuser_may_create_are_named_beforehand() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "x");
+    server.execute(
+        "app",
+        "CREATE ROLE builder LOGIN CREATEDB; CREATE EXTENSION file_fdw; CREATE EXTENSION pgcrypto",
+    );
+    let before = capture(&server, "app");
+    for (user, named) in [("builder", Some("file_fdw")), ("postgres", None)] {
+        let mut settings = server.settings("copy");
+        settings.user = user.into();
+        let options = PostgresRestoreOptions {
+            owners: false,
+            ..PostgresRestoreOptions::default()
+        };
+        let target = keepstone_sources::postgres::PostgresTarget::new(settings, options);
+        let warnings = target.plan(&before).unwrap().warnings;
+        let ours = warnings
+            .iter()
+            .find(|warning| warning.contains("extensions"));
+        let list = ours.and_then(|warning| Some(warning.rsplit_once(": ")?.1));
+        assert_eq!(list, named, "{warnings:?}");
+    }
+}
+
+#[test]
 fn whoever_may_make_databases_may_restore_their_own() {
     let server = PostgresServer::start();
     server.execute(
