@@ -54,6 +54,7 @@ pub(super) struct EntryObject<'a> {
 struct ListedObject<'a> {
     #[serde(flatten)]
     entry: EntryObject<'a>,
+    left: &'a [String],
     running: bool,
 }
 
@@ -92,12 +93,9 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
             entry.source.clone(),
             entry.address.clone(),
             state.into(),
-            entry.plan.keeps.join(", "),
+            kept_or_left(entry),
         ]);
-        let entry = object_of(entry);
-        context
-            .ui
-            .object("restore", &ListedObject { entry, running })?;
+        context.ui.object("restore", &listed(entry, running))?;
     }
     for problem in unreadable {
         context.ui.warning(&printable(&problem));
@@ -110,6 +108,40 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
     }
     context.ui.table(table)?;
     Ok(ExitCode::Done)
+}
+
+/// What lies where because of a restore, for people.
+fn kept_or_left(entry: &JournalEntry) -> String {
+    match left_of(entry) {
+        [] => kept_of(entry).join(", "),
+        left => format!("may have left {}", left.join(", ")),
+    }
+}
+
+/// What is kept: nothing is before the switch began.
+fn kept_of(entry: &JournalEntry) -> &[String] {
+    if entry.phase < Phase::Switching {
+        &[]
+    } else {
+        &entry.plan.keeps
+    }
+}
+
+/// What a restore may have made beside the live data, if it has not come to its switch.
+fn left_of(entry: &JournalEntry) -> &[String] {
+    if entry.phase < Phase::Switching {
+        &entry.plan.creates
+    } else {
+        &[]
+    }
+}
+
+fn listed(entry: &JournalEntry, running: bool) -> ListedObject<'_> {
+    ListedObject {
+        entry: object_of(entry),
+        left: left_of(entry),
+        running,
+    }
 }
 
 /// Names restores that were killed before their end.
@@ -236,12 +268,7 @@ impl Ending<'_> {
 
     fn show(&self, entry: &JournalEntry, act: &str) -> Result<ExitCode, CliError> {
         self.context.ui.line(&printable(act))?;
-        let entry = object_of(entry);
-        let listed = ListedObject {
-            entry,
-            running: false,
-        };
-        self.context.ui.object("restore", &listed)?;
+        self.context.ui.object("restore", &listed(entry, false))?;
         Ok(ExitCode::Done)
     }
 
@@ -395,7 +422,7 @@ pub(super) fn object_of(entry: &JournalEntry) -> EntryObject<'_> {
         source: &entry.source,
         target: &entry.address,
         phase: entry.phase,
-        kept: &entry.plan.keeps,
+        kept: kept_of(entry),
     }
 }
 

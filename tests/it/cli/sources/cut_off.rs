@@ -177,6 +177,14 @@ fn postgres() {
             );
             settle(&server);
             assert_eq!(server.value("app", "SELECT a FROM t"), live, "{words:?}");
+            if words == ["COPY "] {
+                // Nothing was replaced yet; what lies there is what was being rebuilt.
+                let listed = home.ok(&["restore", "--list"]);
+                let mut staged = server.databases().into_iter();
+                let staged = staged.find(|name| name.starts_with("app__")).unwrap();
+                assert!(listed.contains(&staged), "{listed}");
+                assert!(!listed.contains("__before_"), "{listed}");
+            }
             let id = left(&home);
             let said = home.ok(&["restore", way, &id, "--force"]);
             assert_eq!(
