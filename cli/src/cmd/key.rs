@@ -1,6 +1,6 @@
 //! `key`: passwords and raw keys that open the repository.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -190,10 +190,10 @@ fn add(new: &NewKeyArgs, repo: &Repo, context: &Context) -> Result<ObjectId, Cli
         .clone()
         .map(PasswordFrom::File)
         .or_else(|| new.new_password_command.clone().map(PasswordFrom::Command));
+    let made = new.new_key_file.as_deref();
+    let made = made.filter(|path| path.symlink_metadata().is_err());
     let (secret, kdf): (Secret, _) = match (&new.new_key_file, from) {
-        (Some(path), _) if path.symlink_metadata().is_err() => {
-            (new_key_file(path)?, KdfParameters::Raw)
-        }
+        (Some(path), _) if made.is_some() => (new_key_file(path)?, KdfParameters::Raw),
         (Some(path), _) => (
             password::read_key_file(path, &context.ui)?,
             KdfParameters::Raw,
@@ -205,7 +205,8 @@ fn add(new: &NewKeyArgs, repo: &Repo, context: &Context) -> Result<ObjectId, Cli
         (None, None) => (password::ask_new(&context.ui)?, KdfParameters::PASSWORD),
     };
     let info = context.slot_info(new.label.as_deref().unwrap_or_default());
-    Ok(keys::add(repo, &secret, kdf, info)?)
+    let added = keys::add(repo, &secret, kdf, info);
+    Ok(added.inspect_err(|_| made.into_iter().for_each(take_back))?)
 }
 
 fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
@@ -250,7 +251,7 @@ fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, Cl
 fn export(file: &Path, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
     let secret = new_key_file(file)?;
     let info = context.slot_info("exported");
-    let id = keys::add(repo, &secret, KdfParameters::Raw, info)?;
+    let id = keys::add(repo, &secret, KdfParameters::Raw, info).inspect_err(|_| take_back(file))?;
     context
         .ui
         .line(&format!("key {} written to {}", id.short(), file.display()))?;
@@ -288,6 +289,15 @@ fn new_key_file(file: &Path) -> Result<Secret, CliError> {
         .map_err(failed)?;
     out.write_all(&secret)
         .and_then(|()| out.sync_all())
-        .map_err(failed)?;
+        .map_err(|error| {
+            take_back(file);
+            failed(error)
+        })?;
     Ok(secret)
+}
+
+/// Removes a key file that opens nothing: the next run would take it for one that does, or refuse to overwrite it.
+fn take_back(file: &Path) {
+    // Why the key is not there is said already.
+    let _best_effort = fs::remove_file(file);
 }

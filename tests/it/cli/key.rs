@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::failures::run_on_a_small_disk;
 use super::help;
 use super::world::{World, of_type};
 
@@ -121,6 +122,29 @@ fn passwords_and_keys_come_and_go() {
     exit 0
     -- stderr
     no snapshots
+    "###);
+}
+
+#[test]
+fn a_key_that_finds_no_room_leaves_no_file() {
+    let world = World::new();
+    let script = "head -c 2000000 /dev/zero > small/rest 2>/dev/null\n\
+                  for verb in 'export' 'add --new-key-file'; do k key $verb small/safe.key; ls small; done\n\
+                  rm small/rest\nk key export small/safe.key -q >/dev/null\nls small\n\
+                  KEEPSTONE_KEY_FILE=$PWD/small/safe.key k snapshots -q\n";
+    let said = run_on_a_small_disk(&world, &world.command(&[]), "100k", script);
+    insta::assert_snapshot!(said, @r###"
+    exit 24
+    rest
+    exit 24
+    rest
+    safe.key
+    exit 0
+    -- stderr
+    error: cannot write the key file small/safe.key: No space left on device (os error 28)
+    hint: Free some space there and run it again.
+    error: cannot write the key file small/safe.key: No space left on device (os error 28)
+    hint: Free some space there and run it again.
     "###);
 }
 
