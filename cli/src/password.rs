@@ -72,10 +72,13 @@ pub(crate) fn ask(question: &str, ui: &Ui) -> Result<Secret, CliError> {
     }
     let password = rpassword::prompt_password(format!("{question}: "))
         .map(Zeroizing::new)
-        .map_err(|source| CliError::Password {
-            act: "cannot read the password from the terminal".into(),
-            hint: None,
-            source: Some(source),
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::Interrupted => keepstone_engine::Error::Cancelled.into(),
+            _ => CliError::Password {
+                act: "cannot read the password from the terminal".into(),
+                hint: None,
+                source: Some(source),
+            },
         })?;
     not_empty(Zeroizing::new(password.as_bytes().to_vec()), "the password")
 }

@@ -2,6 +2,7 @@
 //!
 //! With `--json`, standard output holds one object a line and nothing else. Nothing outside this folder prints.
 
+mod ask;
 pub(crate) mod format;
 mod json;
 mod progress;
@@ -10,12 +11,14 @@ pub(crate) mod table;
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::cancel::cancel;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 
@@ -54,6 +57,8 @@ pub(crate) struct Ui {
     options: UiOptions,
     /// Nobody reads standard output any more.
     is_unread: Arc<AtomicBool>,
+    /// Warnings that are not said again.
+    said: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Ui {
@@ -62,6 +67,7 @@ impl Ui {
         Self {
             options,
             is_unread: Arc::default(),
+            said: Arc::default(),
         }
     }
 
@@ -158,6 +164,14 @@ impl Ui {
         }
     }
 
+    /// The same, of what may come up several times in a run.
+    pub(crate) fn warning_once(&self, text: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(text.to_owned()) {
+            self.warning(text);
+        }
+    }
+
     /// Says a text that was laid out elsewhere.
     #[expect(clippy::unused_self, reason = "whoever speaks has a voice")]
     pub(crate) fn say_as_it_is(&self, text: &str) {
@@ -195,15 +209,12 @@ impl Ui {
                 path: "standard error".into(),
                 source,
             })?;
-        let mut answer = String::new();
-        io::stdin()
-            .lock()
-            .read_line(&mut answer)
-            .map_err(|source| CliError::File {
-                act: "read an answer from",
-                path: "standard input".into(),
-                source,
-            })?;
+        let answer = ask::read_line(&mut io::stdin().lock(), &cancel())?;
+        let Some(answer) = answer else {
+            // The error that follows gets a line of its own.
+            let _ignored = writeln!(stderr);
+            return Err(keepstone_engine::Error::Cancelled.into());
+        };
         Ok(matches!(
             answer.trim().to_ascii_lowercase().as_str(),
             "y" | "yes"

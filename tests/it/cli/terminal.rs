@@ -146,6 +146,33 @@ fn a_terminal_is_asked_before_anything_is_overwritten() {
 }
 
 #[test]
+fn a_question_ends_with_the_first_interrupt() {
+    use std::io::Write as _;
+    let world = World::filled();
+    world.backup(&["backup", "data"]);
+    world.write("data/hello.txt", "newer\n");
+    let interrupt = |mut terminal: Terminal, question: &str| {
+        wait_until("it asks", || terminal.shown().contains(question));
+        let mut typed = terminal.child.stdin.take().unwrap();
+        typed.write_all(b"\x03").unwrap();
+        // Standard input stays open: nothing but ^C ends it.
+        let ended = terminal.end();
+        drop(typed);
+        ended
+    };
+    let restore = Terminal::start(&world, 100, &["restore", "latest", "--in-place"]);
+    let (code, shown) = interrupt(restore, "Go on? [y/N]");
+    assert_eq!(code, Some(130), "{shown}");
+    assert!(shown.contains("interrupted"), "{shown}");
+    let left = fs::read_to_string(world.path("data/hello.txt")).unwrap();
+    assert_eq!(left, "newer\n");
+    let mut snapshots = world.command(&["snapshots"]);
+    snapshots.env_remove("KEEPSTONE_KEY_FILE");
+    let (code, shown) = interrupt(Terminal::of(&snapshots, 100), "password of the repository:");
+    assert_eq!(code, Some(130), "{shown}");
+}
+
+#[test]
 fn a_password_is_asked_for_and_not_shown() {
     use std::io::Write as _;
     let world = World::bare();
