@@ -27,12 +27,16 @@ pub(crate) struct StdinSource {
 impl StdinSource {
     /// Names the stream.
     pub(crate) fn new(name: &str) -> Result<Self, CliError> {
-        let path = RepoPath::parse(name).ok().filter(|path| !path.is_root());
-        let path = path.ok_or_else(|| {
-            CliError::usage(format!("--stdin-filename {name} cannot name a stream"))
-        })?;
-        Ok(Self { path })
+        Ok(Self {
+            path: stream_name(name)?,
+        })
     }
+}
+
+/// The name that the user gave a stream.
+pub(crate) fn stream_name(name: &str) -> Result<RepoPath, CliError> {
+    let path = RepoPath::parse(name).ok().filter(|path| !path.is_root());
+    path.ok_or_else(|| CliError::usage(format!("--stdin-filename {name} cannot name a stream")))
 }
 
 impl Source for StdinSource {

@@ -213,6 +213,10 @@ fn credentials_of_the_repository_never_reach_the_command() {
         .env("AWS_SECRET_ACCESS_KEY", "s3")
         .env("AZURE_STORAGE_KEY", "s4")
         .env("GOOGLE_APPLICATION_CREDENTIALS", "s5")
+        .env("B2_ACCOUNT_KEY", "s6")
+        .env("OS_PASSWORD", "s7")
+        .env("ST_KEY", "s8")
+        .env("DO_SECRET", "s9")
         .env("PGPASSFILE", "kept")
         .output()
         .unwrap();
@@ -221,6 +225,9 @@ fn credentials_of_the_repository_never_reach_the_command() {
     assert!(said.contains("PGPASSFILE=kept"), "{said}");
     assert!(said.contains("AWS_REGION=asked-for"), "{said}");
     for prefix in ["KEEPSTONE_", "RESTIC_", "AWS_SECRET", "AZURE_", "GOOGLE_"] {
+        assert!(!said.contains(prefix), "{prefix} in {said}");
+    }
+    for prefix in ["B2_ACCOUNT", "OS_PASSWORD", "ST_KEY", "DO_SECRET"] {
         assert!(!said.contains(prefix), "{prefix} in {said}");
     }
 }

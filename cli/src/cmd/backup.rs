@@ -22,7 +22,7 @@ use crate::repository::{WriterState, parallel};
 use crate::size::Size;
 use crate::source_name::SourceName;
 use crate::source_spec::{self, SourceAddress, SourceSpec};
-use crate::stdin::StdinSource;
+use crate::stdin::{StdinSource, stream_name};
 use crate::time::{Moment, parse_moment};
 
 const EXAMPLES: &str = "\
@@ -267,7 +267,8 @@ fn open_sources(
                 let words = command
                     .iter()
                     .map(|word| word.to_string_lossy().into_owned());
-                let settings = CommandSettings::new(CommandLine::Argv(words.collect()))?;
+                let mut settings = CommandSettings::new(CommandLine::Argv(words.collect()))?;
+                settings.stream = Some(stream_name(name)?);
                 Box::new(CommandSource::new(settings))
             };
             let source_name = SourceName::from_parts("stdin", name);

@@ -42,6 +42,7 @@ impl Source for CommandSource {
         let running = Running::start(&self.settings, Direction::FromCommand)?;
         Ok(Box::new(OpenedCommand {
             program: self.settings.command.program().to_owned(),
+            path: stream_path(&self.settings)?,
             running,
         }))
     }
@@ -49,6 +50,7 @@ impl Source for CommandSource {
 
 struct OpenedCommand {
     program: String,
+    path: RepoPath,
     running: Running,
 }
 
@@ -63,7 +65,7 @@ impl Opened for OpenedCommand {
 
     fn stream(&mut self, sink: &mut dyn Sink) -> Result<CaptureReport, SourceError> {
         sink.begin(StreamSpec {
-            path: stream_path()?,
+            path: self.path.clone(),
             profile: Profile::Bytes,
             meta: Meta::default(),
             size_hint_bytes: None,
@@ -112,7 +114,10 @@ impl OpenedCommand {
     }
 }
 
-pub(super) fn stream_path() -> Result<RepoPath, SourceError> {
+fn stream_path(settings: &CommandSettings) -> Result<RepoPath, SourceError> {
+    if let Some(path) = &settings.stream {
+        return Ok(path.clone());
+    }
     RepoPath::parse(STREAM).map_err(|problem| {
         SourceError::new(SourceErrorKind::Other, "cannot name the stream").because(problem)
     })

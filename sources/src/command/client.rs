@@ -29,7 +29,17 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 /// How long a process group has between SIGTERM and SIGKILL.
 const KILL_GRACE: Duration = Duration::from_secs(2);
 /// Variables that a child never gets: they hold credentials of the repository.
-const SECRET_PREFIXES: [&str; 5] = ["KEEPSTONE_", "RESTIC_", "AWS_", "AZURE_", "GOOGLE_"];
+const SECRET_PREFIXES: [&str; 9] = [
+    "KEEPSTONE_",
+    "RESTIC_",
+    "AWS_",
+    "AZURE_",
+    "GOOGLE_",
+    "B2_",
+    "OS_",
+    "ST_",
+    "DO_",
+];
 
 /// Which way the data goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! # What is captured
 //!
 //! `command:mysqldump --all-databases` starts the program and keeps every byte of its standard output as the stream
-//! `output`. The program is started when the run opens its sources, so that its instant lies close to theirs.
+//! `output`, or under the name that `stream` gives it. The program is started when the run opens its sources, so that its instant lies close to theirs.
 //! Nothing is said of what the bytes mean: the consistency is the program's own, recorded as fuzzy.
 //!
 //! # When it counts as good
@@ -25,8 +25,8 @@
 //! - In a process group of its own, which is ended (SIGTERM, two seconds later SIGKILL) when the run is cancelled, the
 //!   time is up, or the repository fails. Standard input is empty. A program that asks a question on the terminal is
 //!   noticed and ended.
-//! - Without the variables `KEEPSTONE_*`, `RESTIC_*`, `AWS_*`, `AZURE_*` and `GOOGLE_*` of this process; what the program
-//!   needs of them is named in `environment`.
+//! - Without the variables `KEEPSTONE_*`, `RESTIC_*` and those that object stores are opened with (`AWS_*`, `AZURE_*`,
+//!   `GOOGLE_*`, `B2_*`, `OS_*`, `ST_*`, `DO_*`) of this process; what the program needs of them is named in `environment`.
 //!
 //! Arguments are never recorded, only the program (`argv[0]`). They show in the machine's process list while it runs:
 //! give passwords to the program by file or environment.
@@ -36,7 +36,7 @@
 //! A capture is fed to the standard input of a command that the user names; its status is honoured, and it must read to
 //! the end. What the command does to its system cannot be staged, compared, switched or undone, and the plan says so:
 //! the command runs in the staging phase, validation can only repeat that it succeeded, and a rollback after it
-//! started is an error. `restore --target` writes the file `output`.
+//! started is an error. `restore --target` writes a file that is named like the stream.
 
 mod capture;
 mod client;
@@ -48,6 +48,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 pub use capture::CommandSource;
@@ -55,7 +56,7 @@ pub use rebuild::{CommandExport, CommandTarget};
 
 /// Kind of the source and scheme of its URLs.
 const KIND: &str = "command";
-/// The one stream of a capture.
+/// The one stream of a capture, if it is given no other name.
 const STREAM: &str = "output";
 
 /// Takes every line that a command writes to its standard error, as it comes.
@@ -105,6 +106,8 @@ pub struct CommandSettings {
     pub environment: Vec<(String, String)>,
     /// Takes what the command says on its standard error, line by line.
     pub on_line: Option<LineHook>,
+    /// Name of the stream in the capture; `output` by default.
+    pub stream: Option<RepoPath>,
 }
 
 impl CommandSettings {
@@ -122,6 +125,7 @@ impl CommandSettings {
             timeout: None,
             environment: Vec::new(),
             on_line: None,
+            stream: None,
         })
     }
 

@@ -9,7 +9,7 @@ use keepstone_engine::source::{
 use serde_json::json;
 
 use super::client::{Direction, Running};
-use super::{CommandSettings, KIND, STREAM};
+use super::{CommandSettings, KIND};
 
 /// A command that takes a capture on its standard input.
 ///
@@ -136,14 +136,16 @@ impl CommandExport {
 impl Export for CommandExport {
     fn export(&self, items: &dyn Items, out: &mut dyn ExportSink) -> Result<(), SourceError> {
         let item = only_stream(items)?;
-        let file = out.file(STREAM).map_err(cannot_write)?;
+        let name = item.path.to_string();
+        let failed = |error| cannot_write(&name, error);
+        let file = out.file(&name).map_err(failed)?;
         items.read(&item.path, &mut |bytes| {
-            file.write_all(bytes).map_err(cannot_write)
+            file.write_all(bytes).map_err(failed)
         })
     }
 }
 
-fn cannot_write(error: std::io::Error) -> SourceError {
+fn cannot_write(name: &str, error: std::io::Error) -> SourceError {
     let kind = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             SourceErrorKind::NoSpace
@@ -151,7 +153,7 @@ fn cannot_write(error: std::io::Error) -> SourceError {
         std::io::ErrorKind::PermissionDenied => SourceErrorKind::Denied,
         _ => SourceErrorKind::Other,
     };
-    SourceError::new(kind, format!("cannot write {STREAM}")).because(error)
+    SourceError::new(kind, format!("cannot write {name}")).because(error)
 }
 
 /// The one stream that a capture of a command holds, whatever its name.

@@ -236,7 +236,7 @@ fn standard_input_is_one_stream() {
     );
     let listed = world.ok(&["ls"]);
     insta::assert_snapshot!(listed, @r###"
-    stdin-x.sql/output
+    stdin-x.sql/x.sql
     "###);
 }
 
