@@ -94,8 +94,13 @@ pub(crate) struct SourceSpec {
     pub(crate) was_named: bool,
 }
 
-/// Parses one argument. A relative path is taken from `folder`.
-pub(crate) fn parse_argument(argument: &OsStr, folder: &Path) -> Result<SourceSpec, CliError> {
+/// Parses one argument. A relative path is taken from `folder`; one that exists is meant, even if it looks like
+/// `NAME=/path`.
+pub(crate) fn parse_argument(
+    argument: &OsStr,
+    folder: &Path,
+    exists: &dyn Fn(&Path) -> bool,
+) -> Result<SourceSpec, CliError> {
     let Some(text) = argument.to_str() else {
         return Ok(unnamed_path(folder.join(argument)));
     };
@@ -104,6 +109,15 @@ pub(crate) fn parse_argument(argument: &OsStr, folder: &Path) -> Result<SourceSp
     }
     if let Some((name, address)) = named(text) {
         return parse_named(name, address);
+    }
+    if let Some((name, path)) = named_path(text)
+        && !exists(&folder.join(text))
+    {
+        return Ok(SourceSpec {
+            name,
+            was_named: true,
+            ..unnamed_path(path.into())
+        });
     }
     if Scheme::of(text).is_some() {
         let (address, password) = parse_address(text)?;
@@ -210,6 +224,13 @@ fn named(text: &str) -> Option<(&str, &str)> {
     let (name, address) = text.split_once('=')?;
     let is_path = name.contains('/') || Scheme::of(name).is_some();
     (!is_path && Scheme::of(address).is_some()).then_some((name, address))
+}
+
+/// `NAME=/absolute/path`.
+fn named_path(text: &str) -> Option<(SourceName, &str)> {
+    let (name, path) = text.split_once('=')?;
+    let name = name.parse().ok()?;
+    path.starts_with('/').then_some((name, path))
 }
 
 fn parse_named(name: &str, address: &str) -> Result<SourceSpec, CliError> {
@@ -325,7 +346,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<SourceSpec, CliError> {
-        parse_argument(OsStr::new(text), Path::new("/home/me"))
+        let exists = |path: &Path| path == Path::new("/home/me/there=/etc");
+        parse_argument(OsStr::new(text), Path::new("/home/me"), &exists)
     }
 
     fn check(text: &str, name: &str, address: &SourceAddress) {
@@ -351,6 +373,10 @@ mod tests {
         check("a=b", "files", &files("/home/me/a=b"));
         check("./a=sqlite:b", "files", &files("/home/me/./a=sqlite:b"));
         check("files:/etc", "files", &files("/etc"));
+        check("x=/etc", "x", &files("/etc"));
+        check("there=/etc", "files", &files("/home/me/there=/etc"));
+        check("./x=/etc", "files", &files("/home/me/./x=/etc"));
+        check("X=/etc", "files", &files("/home/me/X=/etc"));
         check("etc=files:/etc", "etc", &files("/etc"));
     }
 

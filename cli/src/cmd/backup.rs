@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -345,10 +345,11 @@ fn sources(args: &BackupArgs, context: &Context) -> Result<Vec<SourceSpec>, CliE
         let specs = args.source.iter().map(|name| config.source(name));
         return source_spec::gather(specs.collect::<Result<_, _>>()?);
     }
+    let exists = |path: &Path| path.symlink_metadata().is_ok();
     let specs = args
         .sources
         .iter()
-        .map(|argument| source_spec::parse_argument(argument, &context.folder));
+        .map(|argument| source_spec::parse_argument(argument, &context.folder, &exists));
     source_spec::gather(specs.collect::<Result<_, _>>()?)
 }
 
