@@ -57,7 +57,7 @@ pub(crate) enum ObjectKind {
     Index,
     /// What a pack holds
     Pack,
-    /// A node of a tree
+    /// A node of a tree, or the details of a source
     Node,
     /// The content of a chunk, as bytes
     Chunk,
@@ -101,7 +101,8 @@ pub(crate) fn run(args: &CatArgs, context: &Context) -> Result<ExitCode, CliErro
         }
         ObjectKind::Node => {
             let (store, id) = find_chunk(&repo, prefix)?;
-            ("tree_node", shape::node(id, &store.read_node(id)?))
+            let bytes = store.read_node_bytes(id)?;
+            ("tree_node", shape::node_or_details(id, &bytes)?)
         }
         ObjectKind::Chunk => {
             let (store, id) = find_chunk(&repo, prefix)?;

@@ -106,6 +106,12 @@ fn chunks_are_bytes_and_nodes_are_told() {
     let node = world.json(&["cat", "node", root]);
     let entries = node[0]["entries"].as_array().unwrap();
     assert_eq!(entries[0]["name"], "output");
+    let details = snapshot["sources"][0]["details"].as_str().unwrap();
+    let said = &world.json(&["cat", "node", details])[0];
+    assert_eq!(said["kind"], "details");
+    assert_eq!(said["open"]["attributes"]["program"], "printf");
+    assert!(said["report"]["warnings"].is_array(), "{said}");
+    assert!(world.ok(&["cat", "node", details]).contains("printf"));
     let chunk = entries[0]["chunks"][0]["id"].as_str().unwrap();
     assert_eq!(world.ok(&["cat", "chunk", chunk]), "hello");
     assert_eq!(

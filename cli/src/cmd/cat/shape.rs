@@ -2,9 +2,12 @@
 //!
 //! For looking at, not for reading back: the bytes are specified in `repo-format.md`, this is not.
 
+use keepstone_engine::Error;
 use keepstone_engine::crypto::Slot;
 use keepstone_engine::id::ChunkId;
 use keepstone_engine::pack::Footer;
+use keepstone_engine::snapshot::SourceDetails;
+use keepstone_engine::tree::format::decode_node;
 use keepstone_engine::tree::{Body, ChunkList, Entry, Node};
 use serde_json::{Value, json};
 
@@ -42,8 +45,23 @@ pub(super) fn footer(footer: &Footer) -> Value {
     json!({"boxes": boxes.collect::<Vec<_>>(), "chunks": chunks.collect::<Vec<_>>()})
 }
 
+/// What is kept like a node: one of a tree, or what a source said when it was captured.
+pub(super) fn node_or_details(id: ChunkId, bytes: &[u8]) -> Result<Value, Error> {
+    let failure = match decode_node(bytes) {
+        Ok(found) => return Ok(node(id, &found)),
+        Err(failure) => failure,
+    };
+    let details: SourceDetails = serde_json::from_slice(bytes).map_err(|_| Error::Corrupt {
+        object: format!("node {id}"),
+        source: failure,
+    })?;
+    Ok(
+        json!({"id": id.to_string(), "kind": "details", "open": details.open, "report": details.report}),
+    )
+}
+
 /// A node of a tree.
-pub(super) fn node(id: ChunkId, node: &Node) -> Value {
+fn node(id: ChunkId, node: &Node) -> Value {
     let id = id.to_string();
     match node {
         Node::Folder(entries) => {
