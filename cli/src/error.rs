@@ -77,6 +77,15 @@ pub(crate) enum CliError {
     /// Another process works on what was named.
     #[error("{0}")]
     Running(String),
+    /// Any of them, where more can be advised than its kind tells.
+    #[error("{error}")]
+    Advised {
+        /// What went wrong.
+        #[source]
+        error: Box<CliError>,
+        /// What to do, a sentence.
+        advice: String,
+    },
 }
 
 impl CliError {
@@ -88,15 +97,20 @@ impl CliError {
         }
     }
 
-    /// Adds or replaces the advice, where the kind of error has room for it.
+    /// Adds or replaces the advice.
     #[must_use]
     pub(crate) fn hint(mut self, advice: impl Into<String>) -> Self {
-        if let Self::Usage { hint, .. } | Self::Config { hint, .. } | Self::Password { hint, .. } =
-            &mut self
-        {
-            *hint = Some(advice.into());
+        let advice = advice.into();
+        match &mut self {
+            Self::Usage { hint, .. } | Self::Config { hint, .. } | Self::Password { hint, .. } => {
+                *hint = Some(advice);
+                self
+            }
+            _ => Self::Advised {
+                error: Box::new(self),
+                advice,
+            },
         }
-        self
     }
 
     /// What the process answers.
@@ -106,6 +120,7 @@ impl CliError {
             Self::Engine(error) | Self::Capture(error) => engine_exit(error),
             Self::Source(error) => source_exit(error, ExitCode::Failed),
             Self::Busy(_) | Self::Running(_) => ExitCode::NotAlone,
+            Self::Advised { error, .. } => error.exit_code(),
             Self::Output(error) | Self::File { source: error, .. } if is_full(error) => {
                 ExitCode::NoSpace
             }
@@ -130,6 +145,7 @@ impl CliError {
             Self::Address(error) => Some(error.advice().into()),
             Self::Busy(_) => Some("Wait for it to end, or give another --state-dir.".into()),
             Self::Running(_) => Some("Wait for it to end.".into()),
+            Self::Advised { advice, .. } => Some(advice.clone()),
             error if error.exit_code() == ExitCode::NoSpace => {
                 Some("Free some space there and run it again.".into())
             }

@@ -3,6 +3,7 @@
 mod args;
 mod cache;
 mod cancel;
+mod choose;
 mod cmd;
 mod config;
 mod context;

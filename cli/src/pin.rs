@@ -13,6 +13,7 @@ use keepstone_engine::snapshot::select::Listed;
 use crate::context::Context;
 use crate::error::{CliError, in_one_line};
 use crate::state::PrivateFolder;
+use crate::ui::format::printable;
 
 impl Context {
     /// Refuses a repository that is not the one that was last seen at this address.
@@ -21,26 +22,25 @@ impl Context {
             Some(known) if !self.settings.accept_change => {
                 Ok(known.check_identity(repo.id(), &repo.root().fingerprint())?)
             }
-            _ => self.pin_anew(repo),
+            _ => {
+                self.pin_anew(repo);
+                Ok(())
+            }
         }
     }
 
     /// Remembers a repository of which nothing is known yet, or nothing any more.
-    pub(crate) fn pin_anew(&self, repo: &Repo) -> Result<(), CliError> {
+    pub(crate) fn pin_anew(&self, repo: &Repo) {
         self.remember_pin(&Pin {
             repository: repo.id(),
             key: repo.root().fingerprint(),
             heads: std::collections::BTreeMap::new(),
-        })
+        });
     }
 
-    /// Lists the snapshots, and refuses a list from which some were taken away. What cannot be read is named, and left out.
-    pub(crate) fn snapshots(&self, repo: &Repo) -> Result<Vec<Listed>, CliError> {
-        Ok(self.readable_snapshots(repo)?.snapshots)
-    }
-
-    /// The same, with what could not be read.
-    pub(crate) fn readable_snapshots(&self, repo: &Repo) -> Result<Readable, CliError> {
+    /// Lists the snapshots, and refuses a list from which some were taken away. What cannot be read is named, and stands
+    /// apart.
+    pub(crate) fn snapshots(&self, repo: &Repo) -> Result<Readable, CliError> {
         let found = repo.readable_snapshots()?;
         self.name_unreadable(&found);
         let Some(mut pin) = self.known_pin()? else {
@@ -55,7 +55,7 @@ impl Context {
             check_missing(&missing, &repo.forgotten()?)?;
         }
         if pin.take(&found.snapshots) {
-            self.remember_pin(&pin)?;
+            self.remember_pin(&pin);
         }
         Ok(found)
     }
@@ -87,22 +87,29 @@ impl Context {
             return Ok(());
         };
         pin.take(&[listed]);
-        self.remember_pin(&pin)
+        self.remember_pin(&pin);
+        Ok(())
     }
 
-    /// Where the memory lies; none where nothing can be remembered, which is no reason to refuse a restore.
-    fn pin_place(&self) -> Result<Option<(PrivateFolder, String)>, CliError> {
+    /// Where the memory lies.
+    fn pin_place(&self) -> Result<(PrivateFolder, String), CliError> {
         let address: RepositoryAddress = self.settings.repository()?.parse()?;
         let name = blake3::hash(address.to_string().as_bytes()).to_hex();
-        let folder = self.state().and_then(|state| state.folder("pins"));
-        Ok(folder
-            .ok()
-            .map(|folder| (folder, name.get(..32).unwrap_or_default().to_owned())))
+        let folder = self.state()?.folder("pins")?;
+        Ok((folder, name.get(..32).unwrap_or_default().to_owned()))
     }
 
+    /// What is remembered. A memory that is out of reach is no reason to refuse a restore, and one to warn.
     fn known_pin(&self) -> Result<Option<Pin>, CliError> {
-        let Some((folder, name)) = self.pin_place()? else {
-            return Ok(None);
+        let (folder, name) = match self.pin_place() {
+            Ok(place) => place,
+            Err(error) => {
+                self.say_forgetful(
+                    "what this machine has seen of the repository cannot be compared",
+                    &error,
+                );
+                return Ok(None);
+            }
         };
         let path = folder.path().join(name);
         let failed = |source| CliError::File {
@@ -119,18 +126,31 @@ impl Context {
         }
     }
 
-    fn remember_pin(&self, pin: &Pin) -> Result<(), CliError> {
-        let Some((folder, name)) = self.pin_place()? else {
-            return Ok(());
-        };
+    /// Remembers. Where nothing can be written, later runs compare with what was remembered before.
+    fn remember_pin(&self, pin: &Pin) {
         let json = serde_json::to_vec(pin).unwrap_or_default();
-        let path: PathBuf = folder.path().join(&name);
-        folder
-            .replace(&name, &json)
-            .map_err(|source| CliError::File {
+        // Where there is no place for it, that was said when it was looked for.
+        let Ok((folder, name)) = self.pin_place() else {
+            return;
+        };
+        if let Err(source) = folder.replace(&name, &json) {
+            let path: PathBuf = folder.path().join(&name);
+            let error = CliError::File {
                 act: "write",
                 path,
                 source,
-            })
+            };
+            self.say_forgetful(
+                "what is seen of the repository now cannot be compared later",
+                &error,
+            );
+        }
+    }
+
+    fn say_forgetful(&self, what: &str, error: &CliError) {
+        let advice = error.advice().map(|advice| format!(" ({advice})"));
+        let advice = advice.unwrap_or_default();
+        let text = format!("{what}: {}{advice}", error.message());
+        self.ui.warning_once(&printable(&text));
     }
 }

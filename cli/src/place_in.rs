@@ -7,6 +7,7 @@ use keepstone_engine::snapshot::{Snapshot, SnapshotSource};
 use crate::args::FilterArgs;
 use crate::error::CliError;
 use crate::reference::Address;
+use crate::ui::format::printable;
 
 /// A place in a snapshot.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ pub(crate) fn places<'a, 'b>(
                 Some(name) => format!("the snapshot holds no source {name}"),
                 None => "the snapshot holds no files".into(),
             };
-            return Err(keepstone_engine::Error::NotFound { what }.into());
+            return Err(not_held(what, snapshot));
         }
     }
     if none {
@@ -104,6 +105,17 @@ pub(crate) fn places_that_exist<'a, 'b>(
         }
     }
     Ok(found)
+}
+
+/// Something that a snapshot does not hold; the advice is what it does.
+pub(crate) fn not_held(what: String, snapshot: &Snapshot) -> CliError {
+    let names = snapshot.sources.iter().map(|source| match source.failure {
+        None => source.name.clone(),
+        Some(_) => format!("{} (failed)", source.name),
+    });
+    let names: Vec<_> = names.collect();
+    let hint = format!("It holds {}.", names.join(", "));
+    CliError::from(keepstone_engine::Error::NotFound { what }).hint(printable(&hint))
 }
 
 /// The address of something in a snapshot, as a user would type it behind the colon.

@@ -13,13 +13,12 @@ use keepstone_engine::crypto::{KdfParameters, Secret, SlotInfo};
 use keepstone_engine::id::WriterId;
 use keepstone_engine::repo::{self, InitOptions, Repo};
 use keepstone_engine::session::SessionRecord;
-use keepstone_engine::snapshot::select::{Filter, Listed, Wanted, select};
+use keepstone_engine::snapshot::select::Filter;
 
 use crate::args::FilterArgs;
 use crate::cache::CacheUse;
 use crate::context::{Context, UnlockWith};
 use crate::error::CliError;
-use crate::reference::SnapshotRef;
 use crate::state::PrivateFolder;
 
 /// What this program calls itself in records.
@@ -74,7 +73,7 @@ impl Context {
         }
         let info = self.slot_info(label);
         let repo = repo::init(backend, InitOptions { secret, kdf, info })?;
-        self.pin_anew(&repo)?;
+        self.pin_anew(&repo);
         Ok(repo)
     }
 
@@ -208,35 +207,6 @@ impl Context {
             .find_map(|name| self.environment.text(name).ok().flatten())
             .unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
     }
-}
-
-/// Finds one snapshot as a user names it.
-pub(crate) fn find_snapshot<'a>(
-    all: &'a [Listed],
-    reference: &SnapshotRef,
-    filter: &FilterArgs,
-) -> Result<&'a Listed, CliError> {
-    let wanted = match reference {
-        SnapshotRef::Latest { back } => Wanted::Latest(*back as usize),
-        SnapshotRef::Id(prefix) => Wanted::Prefix(prefix.clone()),
-    };
-    Ok(select(all, &wanted, &filter_of(filter))?)
-}
-
-/// Finds snapshots as a user names them, each once: one may be named in several ways.
-pub(crate) fn find_snapshots<'a>(
-    all: &'a [Listed],
-    references: &[SnapshotRef],
-    filter: &FilterArgs,
-) -> Result<Vec<&'a Listed>, CliError> {
-    let mut found: Vec<&Listed> = Vec::new();
-    for reference in references {
-        let listed = find_snapshot(all, reference, filter)?;
-        if found.iter().all(|other| other.id != listed.id) {
-            found.push(listed);
-        }
-    }
-    Ok(found)
 }
 
 /// One writer's memory of one repository, locked against a second run.

@@ -67,6 +67,42 @@ fn a_repository_that_went_back_is_noticed_until_it_is_accepted() {
 }
 
 #[test]
+fn a_memory_that_cannot_be_looked_into_is_said() {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    place.backup();
+    copy(&place.path("repository"), &place.path("older"));
+    place.backup();
+    std::fs::remove_dir_all(place.path("repository")).unwrap();
+    copy(&place.path("older"), &place.path("repository"));
+    let state = place.path("state/keepstone");
+    let mode = |mode| std::fs::set_permissions(&state, Permissions::from_mode(mode)).unwrap();
+    let what = "what this machine has seen of the repository cannot be compared";
+    let out = place.path("out");
+    let out = out.to_str().unwrap();
+    let verbs = [
+        &["snapshots"][..],
+        &["ls", "latest"],
+        &["restore", "latest", "--target", out],
+        &["check"],
+    ];
+    mode(0o755);
+    for verb in verbs {
+        let said = place.run(verb, 0);
+        assert_eq!(said.matches(what).count(), 1, "{verb:?}: {said}");
+        assert!(said.contains("others can use the folder"), "{said}");
+    }
+    for verb in verbs {
+        let said = place.run(&[verb, &["--state-dir", "/proc/nope"]].concat(), 0);
+        assert_eq!(said.matches(what).count(), 1, "{verb:?}: {said}");
+        assert!(said.contains("cannot make the folder /proc/nope"), "{said}");
+    }
+    mode(0o700);
+    place.run(&["snapshots"], 21);
+}
+
+#[test]
 fn another_repository_in_its_place_is_noticed_until_it_is_accepted() {
     let place = Place::new();
     place.backup();

@@ -165,6 +165,8 @@ pub(crate) struct BackupRequest {
 /// Saves the sources.
 pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliError> {
     let request = request(args, context)?;
+    // Without it there is nobody to write as, and that is no warning.
+    context.state()?;
     if let Some(time) = request.time.filter(|time| time.was_interpreted) {
         let shown = context.clock.show_with_offset(time.time_ns);
         context.ui.status(&format!("the snapshot is dated {shown}"));
@@ -175,8 +177,8 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
         CacheUse::Kept
     };
     let repo = context.open_repo_with(cache)?;
-    name_unfinished(context)?;
-    let parents = context.snapshots(&repo)?;
+    name_unfinished(context);
+    let parents = context.snapshots(&repo)?.snapshots;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
     let options = options(args, &request, &state, context)?;
     let (names, sources) = open_sources(args, &request, context)?;

@@ -11,9 +11,10 @@ use keepstone_engine::backend::{ObjectKey, ObjectKind as BackendKind, ObjectStat
 use keepstone_engine::id::ChunkId;
 use keepstone_engine::index::IndexedPack;
 use keepstone_engine::repo::{Repo, Store, Usable, keys, read_footer};
-use keepstone_engine::snapshot::select::{Filter, Wanted, select};
+use keepstone_engine::snapshot::select::Wanted;
 use serde_json::{Value, json};
 
+use crate::args::FilterArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
@@ -71,7 +72,8 @@ pub(crate) fn run(args: &CatArgs, context: &Context) -> Result<ExitCode, CliErro
         ObjectKind::Config => ("config", value(repo.config())),
         ObjectKind::Snapshot => {
             let all = context.snapshots(&repo)?;
-            let found = select(&all, &Wanted::Prefix(prefix.into()), &Filter::default())?;
+            let wanted = Wanted::Prefix(prefix.into());
+            let found = context.find_snapshot_with(&all, &wanted, &[], &FilterArgs::default())?;
             let object = SnapshotObject::of(found.id, &found.snapshot);
             ("snapshot", value(&object))
         }

@@ -16,11 +16,11 @@ use keepstone_engine::tree::{Body, Entry};
 use serde::Serialize;
 
 use crate::args::FilterArgs;
+use crate::choose::{sources_named, wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{InSnapshot, places, show};
-use crate::repository::find_snapshot;
 use crate::ui::format::{printable, size};
 
 const EXAMPLES: &str = "\
@@ -81,8 +81,11 @@ pub(crate) fn run(args: &DiffArgs, context: &Context) -> Result<ExitCode, CliErr
         source: args.source.clone(),
         ..FilterArgs::default()
     };
-    let before = find_snapshot(&all, &args.from.snapshot, &filter)?;
-    let after = find_snapshot(&all, &args.to.snapshot, &filter)?;
+    let find = |reference: &Reference| {
+        let named = sources_named(reference.address.iter());
+        context.find_snapshot_with(&all, &wanted(&reference.snapshot), &named, &filter)
+    };
+    let (before, after) = (find(&args.from)?, find(&args.to)?);
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let mut comparing = Comparing {
         store,

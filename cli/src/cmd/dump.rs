@@ -11,19 +11,22 @@ use keepstone_engine::Error;
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::repo::{Store, Usable};
 use keepstone_engine::restore::{CapturedItems, export_to_writer, source_failed};
-use keepstone_engine::source::{Export, ExportPart, Items as _, SourceError, SourceErrorKind};
+use keepstone_engine::source::{
+    Export, ExportPart, Items as _, NodeKind, SourceError, SourceErrorKind,
+};
 use keepstone_engine::tree::{Body, Entry};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 
 use crate::args::FilterArgs;
 use crate::cancel::cancel;
+use crate::choose::{sources_named, wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{InSnapshot, places, places_that_exist, show};
 use crate::reference::{Address, Reference};
-use crate::repository::{find_snapshot, parallel};
+use crate::repository::parallel;
 use crate::sources::export;
 use crate::ui::format::printable;
 
@@ -78,9 +81,11 @@ pub(crate) fn run(args: &DumpArgs, context: &Context) -> Result<ExitCode, CliErr
     }
     let repo = context.open_repo()?;
     let all = context.snapshots(&repo)?;
-    let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
-    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let addresses = args.snapshot.address.iter().chain(&args.path);
+    let named = sources_named(addresses.clone());
+    let wanted = wanted(&args.snapshot.snapshot);
+    let listed = context.find_snapshot_with(&all, &wanted, &named, &args.filter)?;
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     // A part of an export lies in no tree.
     let is_in_source = |address: &Address| matches!(address, Address::InSource { .. });
     let found = if addresses.clone().all(is_in_source) {
@@ -150,15 +155,25 @@ fn content<'a>(
         };
     }
     let is_meant = |part: &ExportPart| part.name == place.path.to_string();
-    let entry = match place.source.root {
-        Some(root) => store.lookup(root, &place.path)?,
-        None => None,
+    let lookup = |path: &RepoPath| match place.source.root {
+        Some(root) => store.lookup(root, path),
+        None => Ok(None),
     };
+    let (mut path, mut entry) = (place.path.clone(), lookup(&place.path)?);
+    // A further name of a file has the content of the first one.
+    if let Some(Entry {
+        body: Body::Other(NodeKind::HardLink(first)),
+        ..
+    }) = &entry
+    {
+        path = first.clone();
+        entry = lookup(&path)?;
+    }
     match entry {
         Some(Entry {
             body: Body::File(_),
             ..
-        }) => Ok(Content::Item(place.path.clone())),
+        }) => Ok(Content::Item(path)),
         _ if let (Some(export), Some(part)) = (export, parts.into_iter().find(is_meant)) => {
             Ok(Content::Part(export, part.name))
         }

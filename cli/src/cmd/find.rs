@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{show, sources};
-use crate::repository::{filter_of, find_snapshot};
+use crate::repository::filter_of;
 use crate::ui::format::printable;
 
 const EXAMPLES: &str = "\
@@ -60,12 +60,13 @@ pub(crate) fn run(args: &FindArgs, context: &Context) -> Result<ExitCode, CliErr
     let all = context.snapshots(&repo)?;
     let chosen: Vec<_> = if args.snapshot.is_empty() {
         let filter = filter_of(&args.filter);
-        all.iter()
+        all.snapshots
+            .iter()
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect()
     } else {
         let found = args.snapshot.iter();
-        let found = found.map(|reference| find_snapshot(&all, reference, &args.filter));
+        let found = found.map(|reference| context.find_snapshot(&all, reference, &args.filter));
         found.collect::<Result<_, _>>()?
     };
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);

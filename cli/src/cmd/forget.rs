@@ -80,7 +80,7 @@ pub(crate) struct ForgetFilterArgs {
 pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliError> {
     let request = request(args, context)?;
     let repo = context.open_repo()?;
-    let found = context.readable_snapshots(&repo)?;
+    let found = context.snapshots(&repo)?;
     let decisions = decide_all(&request, args, &found, context)?;
     show(&decisions, &found.snapshots, context)?;
     let ids: Vec<_> = decisions

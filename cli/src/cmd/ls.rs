@@ -12,11 +12,11 @@ use keepstone_engine::source::NodeKind;
 use keepstone_engine::tree::{Body, Entry};
 use serde::Serialize;
 
+use crate::choose::{sources_named, wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place_in::{self, InSnapshot, places_that_exist};
-use crate::repository::find_snapshot;
 use crate::time::rfc3339;
 use crate::ui::format::{printable, size};
 
@@ -65,11 +65,13 @@ struct Node<'a> {
 pub(crate) fn run(args: &LsArgs, context: &Context) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
     let all = context.snapshots(&repo)?;
-    let listed = find_snapshot(&all, &args.snapshot.snapshot, &args.filter)?;
-    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let addresses = args.snapshot.address.iter().chain(&args.paths);
-    let wanted = places_that_exist(&listed.snapshot, addresses, &args.filter, &store)?;
-    for InSnapshot { source, path } in &wanted {
+    let named = sources_named(addresses.clone());
+    let wanted = wanted(&args.snapshot.snapshot);
+    let listed = context.find_snapshot_with(&all, &wanted, &named, &args.filter)?;
+    let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
+    let places = places_that_exist(&listed.snapshot, addresses, &args.filter, &store)?;
+    for InSnapshot { source, path } in &places {
         let Some(root) = source.root else { continue };
         let deep = args.recursive || args.paths.is_empty() && args.snapshot.address.is_none();
         let mut failure = None;

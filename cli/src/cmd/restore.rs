@@ -17,17 +17,18 @@ use clap::{Args, ValueEnum};
 use keepstone_engine::repo::{Store, Usable};
 use keepstone_engine::restore::CapturedItems;
 use keepstone_engine::snapshot::SnapshotSource;
-use keepstone_engine::snapshot::select::{Listed, Wanted, select};
+use keepstone_engine::snapshot::select::{Listed, Wanted};
 
 use self::earlier::Ending;
 use crate::args::FilterArgs;
 use crate::cancel::cancel;
+use crate::choose::wanted;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::reference::{HexPrefix, Reference, SnapshotRef};
 use crate::report::SnapshotObject;
-use crate::repository::{filter_of, find_snapshot, parallel};
+use crate::repository::parallel;
 use crate::source_spec::{self, SourceSpec};
 use crate::time::{Moment, parse_moment};
 
@@ -253,16 +254,14 @@ fn restore(
     context: &Context,
 ) -> Result<ExitCode, CliError> {
     let repo = context.open_repo()?;
-    name_unfinished(context)?;
+    name_unfinished(context);
     let all = context.snapshots(&repo)?;
-    let filter = filter_of(&args.filter);
-    let (listed, address) = match which {
-        Which::Named(reference) => {
-            let found = find_snapshot(&all, &reference.snapshot, &args.filter)?;
-            (found, reference.address.as_ref())
-        }
-        Which::At(moment) => (select(&all, &Wanted::At(moment.time_ns), &filter)?, None),
+    let (wanted, address) = match which {
+        Which::Named(reference) => (wanted(&reference.snapshot), reference.address.as_ref()),
+        Which::At(moment) => (Wanted::At(moment.time_ns), None),
     };
+    let named = selection::sources_named(place, address);
+    let listed = context.find_snapshot_with(&all, &wanted, &named, &args.filter)?;
     let shown = context.clock.show_with_offset(listed.snapshot.time_ns);
     context.ui.status(&format!(
         "snapshot {} of {shown}, host {}",
@@ -271,7 +270,7 @@ fn restore(
     ));
     let object = SnapshotObject::of(listed.id, &listed.snapshot);
     context.ui.object("snapshot", &object)?;
-    refuse_strange(args, place, which, listed, &all, context)?;
+    refuse_strange(args, place, which, listed, &all.snapshots, context)?;
     selection::check(args, place, address, &listed.snapshot)?;
     let store = Arc::new(Store::load(&repo, &Usable::Indexed, false)?);
     let run = RestoreRun {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use keepstone_engine::repo::Readable;
 use keepstone_engine::retention::{self, Group, GroupKey, SetKey};
 use keepstone_engine::snapshot::select::Listed;
 
@@ -15,7 +16,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::report::SnapshotObject;
-use crate::repository::{filter_of, find_snapshots};
+use crate::repository::filter_of;
 use crate::ui::Table;
 use crate::ui::format::{count, printable, size};
 use crate::ui::table::Align;
@@ -53,11 +54,11 @@ pub(crate) fn run(args: &SnapshotsArgs, context: &Context) -> Result<ExitCode, C
     let all = if args.forgotten {
         let found = repo.forgotten_snapshots()?;
         context.name_unreadable(&found);
-        found.snapshots
+        found
     } else {
         context.snapshots(&repo)?
     };
-    let chosen = chosen(args, &all)?;
+    let chosen = chosen(args, &all, context)?;
     if chosen.is_empty() {
         context.ui.status("no snapshots");
         return Ok(ExitCode::Done);
@@ -93,15 +94,20 @@ pub(crate) fn run(args: &SnapshotsArgs, context: &Context) -> Result<ExitCode, C
 }
 
 /// The snapshots that were named, or all that pass the filters.
-fn chosen<'a>(args: &SnapshotsArgs, all: &'a [Listed]) -> Result<Vec<&'a Listed>, CliError> {
+fn chosen<'a>(
+    args: &SnapshotsArgs,
+    all: &'a Readable,
+    context: &Context,
+) -> Result<Vec<&'a Listed>, CliError> {
     if args.snapshots.is_empty() {
         let filter = filter_of(&args.filter);
         return Ok(all
+            .snapshots
             .iter()
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect());
     }
-    let mut found = find_snapshots(all, &args.snapshots, &args.filter)?;
+    let mut found = context.find_snapshots(all, &args.snapshots, &args.filter)?;
     found.sort_by_key(|listed| (listed.snapshot.time_ns, listed.id));
     Ok(found)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::repository::{filter_of, find_snapshots};
+use crate::repository::filter_of;
 use crate::ui::format::{count, size};
 
 const EXAMPLES: &str = "\
@@ -46,11 +46,12 @@ pub(crate) fn run(args: &StatsArgs, context: &Context) -> Result<ExitCode, CliEr
     let all = context.snapshots(&repo)?;
     let chosen: Vec<_> = if args.snapshots.is_empty() {
         let filter = filter_of(&args.filter);
-        all.iter()
+        all.snapshots
+            .iter()
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect()
     } else {
-        find_snapshots(&all, &args.snapshots, &args.filter)?
+        context.find_snapshots(&all, &args.snapshots, &args.filter)?
     };
     let packs = repo.list(ObjectKind::Pack)?;
     let index = repo.list(ObjectKind::Index)?;

@@ -15,7 +15,7 @@ use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::repository::{WriterState, filter_of, find_snapshots};
+use crate::repository::{WriterState, filter_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,11 +62,12 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
     let all = context.snapshots(&repo)?;
     let chosen: Vec<_> = if args.snapshots.is_empty() {
         let filter = filter_of(&args.filter);
-        all.iter()
+        all.snapshots
+            .iter()
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect()
     } else {
-        find_snapshots(&all, &args.snapshots, &args.filter)?
+        context.find_snapshots(&all, &args.snapshots, &args.filter)?
     };
     let mut changes = 0_u64;
     for listed in chosen {

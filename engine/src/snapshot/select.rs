@@ -40,16 +40,45 @@ pub enum Wanted {
 impl Filter {
     /// Whether a snapshot counts.
     pub fn accepts(&self, snapshot: &Snapshot) -> bool {
+        self.is_near(snapshot)
+            && self
+                .sources
+                .iter()
+                .all(|name| snapshot.source(name).is_some())
+    }
+
+    /// Whether its host and its tags are meant, whatever it holds.
+    fn is_near(&self, snapshot: &Snapshot) -> bool {
         (self.hosts.is_empty() || self.hosts.contains(&snapshot.host))
             && (self.tags.is_empty()
                 || self
                     .tags
                     .iter()
                     .any(|all| all.iter().all(|tag| snapshot.tags.contains(tag))))
-            && self
-                .sources
-                .iter()
-                .all(|name| snapshot.source(name).is_some())
+    }
+
+    /// Whether a snapshot counts, and is whole as far as it is asked for.
+    fn accepts_whole(&self, snapshot: &Snapshot) -> bool {
+        self.accepts(snapshot) && (!snapshot.is_partial() || !self.sources.is_empty())
+    }
+
+    /// Whether a snapshot would have counted, had nothing failed in it.
+    fn misses(&self, snapshot: &Snapshot) -> bool {
+        let names = |name: &String| snapshot.sources.iter().any(|source| source.name == *name);
+        snapshot.is_partial()
+            && self.is_near(snapshot)
+            && self.sources.iter().all(names)
+            && !self.accepts_whole(snapshot)
+    }
+}
+
+impl Wanted {
+    /// Whether a snapshot is old enough.
+    fn reaches(&self, snapshot: &Snapshot) -> bool {
+        match self {
+            Self::At(time_ns) => snapshot.consistent_ns() <= *time_ns,
+            Self::Latest(_) | Self::Prefix(_) => true,
+        }
     }
 }
 
@@ -61,14 +90,11 @@ pub fn sort(snapshots: &mut [Listed]) {
 /// Finds one snapshot among all. A prefix looks at all of them, the others only at what the filter accepts; a partial
 /// snapshot is the latest only for sources that it holds.
 pub fn select<'a>(all: &'a [Listed], wanted: &Wanted, filter: &Filter) -> Result<&'a Listed> {
-    let whole = |listed: &&Listed| {
-        filter.accepts(&listed.snapshot)
-            && (!listed.snapshot.is_partial() || !filter.sources.is_empty())
-    };
+    let whole = |listed: &&Listed| filter.accepts_whole(&listed.snapshot);
     let found = match wanted {
         Wanted::Latest(back) => all.iter().rev().filter(whole).nth(*back),
-        Wanted::At(time_ns) => {
-            let before = |listed: &&Listed| listed.snapshot.consistent_ns() <= *time_ns;
+        Wanted::At(_) => {
+            let before = |listed: &&Listed| wanted.reaches(&listed.snapshot);
             all.iter().rev().filter(whole).find(before)
         }
         Wanted::Prefix(prefix) => {
@@ -86,6 +112,21 @@ pub fn select<'a>(all: &'a [Listed], wanted: &Wanted, filter: &Filter) -> Result
             _ => "there is no complete snapshot at or before that time".into(),
         },
     })
+}
+
+/// The newest partial snapshot that was passed over for the one that was selected, or for want of one.
+pub fn passed_over<'a>(
+    all: &'a [Listed],
+    wanted: &Wanted,
+    filter: &Filter,
+    selected: Option<&Listed>,
+) -> Option<&'a Listed> {
+    if matches!(wanted, Wanted::Prefix(_)) {
+        return None;
+    }
+    let is_newer = |listed: &&Listed| selected.is_none_or(|selected| selected.id != listed.id);
+    let mut newer = all.iter().rev().take_while(is_newer);
+    newer.find(|listed| filter.misses(&listed.snapshot) && wanted.reaches(&listed.snapshot))
 }
 
 /// The only one whose id begins so; `what` it is one of, for the error.

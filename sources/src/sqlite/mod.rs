@@ -71,6 +71,7 @@ mod compare;
 mod files;
 mod freeze;
 mod header;
+mod hindrance;
 mod image;
 mod lock;
 mod preflight;
@@ -89,6 +90,7 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 pub use capture::SqliteSource;
 pub use header::Header;
+pub use hindrance::Hindrance;
 pub use rebuild::{SqliteExport, SqliteTarget, SqliteTargetOptions};
 pub use wal::IndexHeader;
 

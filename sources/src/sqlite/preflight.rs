@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 use rustix::fs::{Access, AtFlags, CWD};
 
+use super::hindrance::Hindrance;
 use super::image::read_header;
 use super::io_failure;
 use super::lock::{self, FileId};
@@ -40,9 +41,7 @@ impl Old {
             return Err(occupied("is not a file"));
         }
         if !force && !may_be_database(live)? {
-            return Err(occupied(
-                "is not a SQLite database; force replaces it all the same",
-            ));
+            return Err(Hindrance::not_a_database(live));
         }
         let mut warnings = Vec::new();
         let is_ours = rustix::process::geteuid().as_raw() == meta.uid();

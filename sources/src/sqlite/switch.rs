@@ -33,6 +33,7 @@ use super::client::{self, Rest};
 use super::files::{
     Files, Steps, create_private, id, remove, rename, side_files, take_owner_and_mode,
 };
+use super::hindrance::Hindrance;
 use super::image::{Pinned, read_header};
 use super::lock::{self, DATABASE_ALL, DATABASE_PENDING, FileId};
 use super::{SqliteSettings, beside, io_failure};
@@ -65,7 +66,7 @@ impl Switch {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return Err(in_use(&self.files.live, &users));
+                return Err(Hindrance::in_use(&self.files.live, &users));
             }
             lock::pause(RETRY);
         }
@@ -273,7 +274,7 @@ impl Switch {
                 return Ok((lock, rest));
             }
         }
-        Err(in_use(live, &[]))
+        Err(Hindrance::in_use(live, &[]))
     }
 
     /// Frees the name of everything that belongs to the database that lies there now, which stays as O.
@@ -350,7 +351,7 @@ impl ExclusiveLock {
         for range in [DATABASE_PENDING, DATABASE_ALL] {
             while !lock::try_exclusive(&file, range).map_err(fail)? {
                 if Instant::now() >= deadline {
-                    return Err(in_use(path, &[]));
+                    return Err(Hindrance::in_use(path, &[]));
                 }
                 lock::pause(RETRY);
             }
@@ -436,18 +437,4 @@ fn copy_database(from: &Path, to: &Path, busy: Duration) -> Result<(), SourceErr
     })();
     pinned.release()?;
     copied
-}
-
-fn in_use(path: &Path, users: &[String]) -> SourceError {
-    let who = match users {
-        [] => "another process".to_owned(),
-        users => format!("process {}", users.join(", ")),
-    };
-    SourceError::new(
-        SourceErrorKind::Occupied,
-        format!(
-            "{who} has {} open: stop it, or let the database be overwritten in place by force",
-            path.display()
-        ),
-    )
 }

@@ -69,18 +69,53 @@ fn files_streams_and_exports_go_to_standard_output() {
     assert_eq!(world.ok(&["dump", "latest:stdin-x.sql"]), "select 1;");
     // A database comes as the file that sqlite3 opens.
     let copy = world.text("copy.db");
-    world.ok(&["dump", "latest~1:sqlite-app.db", "-t", &copy]);
+    world.ok(&["dump", "latest:sqlite-app.db", "-t", &copy]);
     let count: i64 = rusqlite::Connection::open(&copy)
         .and_then(|database| database.query_row("SELECT count(*) FROM t", (), |row| row.get(0)))
         .unwrap();
     assert_eq!(count, 100);
     let mode = fs::metadata(&copy).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    insta::assert_snapshot!(world.run(&["dump", "latest~1:sqlite-app.db", "-t", &copy]), @r###"
+    insta::assert_snapshot!(world.run(&["dump", "latest:sqlite-app.db", "-t", &copy]), @r###"
     exit 1
     -- stderr
     error: cannot make HOME/copy.db: entity already exists
     "###);
+}
+
+#[test]
+fn a_stream_has_the_name_that_it_was_given() {
+    let world = World::new();
+    let named = ["--stdin-filename", "x.sql", "--", "printf", "select 1;"];
+    world.backup(&[&["backup", "--stdin-from-command"][..], &named].concat());
+    assert_eq!(world.ok(&["ls", "latest"]), "stdin-x.sql/x.sql\n");
+    assert_eq!(world.ok(&["dump", "latest:stdin-x.sql/x.sql"]), "select 1;");
+    world.ok(&["restore", "latest", "--target", &world.text("out")]);
+    let restored = fs::read_to_string(world.path("out/stdin-x.sql/x.sql"));
+    assert_eq!(restored.unwrap(), "select 1;");
+    insta::assert_snapshot!(world.run(&["dump", "latest", "stdin"]), @r###"
+    exit 1
+    -- stderr
+    error: the snapshot holds no source stdin
+    hint: It holds stdin-x.sql.
+    "###);
+    let command = ["--", "printf", "x"];
+    let unusable = [
+        &["backup", "--stdin-from-command", "--stdin-filename", ".."][..],
+        &command,
+    ];
+    assert_eq!(world.code(&unusable.concat()), 2);
+}
+
+#[test]
+fn every_name_of_a_file_has_its_content() {
+    let world = World::filled();
+    fs::hard_link(world.path("data/hello.txt"), world.path("data/sub/again")).unwrap();
+    world.backup(&["backup", "data"]);
+    for name in ["data/hello.txt", "data/sub/again"] {
+        let address = format!("latest:{}", world.text(name));
+        assert_eq!(world.ok(&["dump", &address]), "hello\n", "{name}");
+    }
 }
 
 #[test]

@@ -397,6 +397,64 @@ fn a_state_folder_that_fills_commits_or_does_not() {
 }
 
 #[test]
+fn a_state_folder_that_is_full_or_read_only_keeps_nobody_from_reading() {
+    let world = World::filled();
+    world.backup(&["backup", "data", &world.database()]);
+    let hello = world.text("data/hello.txt");
+    let to = format!("sqlite-app.db=sqlite:{}", world.text("copy.db"));
+    // What is new in the list cannot be remembered: another state folder made it.
+    let script = format!(
+        "export KEEPSTONE_STATE_DIR=$PWD/small/state\nk snapshots -q >/dev/null\n\
+         KEEPSTONE_STATE_DIR=$PWD/other k backup data {database} -q >/dev/null\n\
+         head -c 2000000 /dev/zero > small/rest 2>/dev/null\n\
+         verbs() {{\nk snapshots -q | wc -l\nk dump latest:{hello}\nk restore latest -t out$1 -q\nk check -q\n\
+         k restore latest --to '{to}' -q\n}}\n\
+         verbs 1\nrm small/rest\nmount -o remount,ro small\nverbs 2\n\
+         export KEEPSTONE_STATE_DIR=$PWD/small/none\nk dump latest:{hello}\n",
+        database = world.database()
+    );
+    insta::assert_snapshot!(on_a_small_disk(&world, "100k", &script), @r###"
+    5
+    hello
+    exit 0
+    files: SIZE restored to out1
+    out1/sqlite-app.db/app.db written
+    sqlite-app.db: SIZE restored to out1/sqlite-app.db
+    exit 0
+    2 snapshots in PACKS: no problems
+    exit 0
+    exit 24
+    5
+    hello
+    exit 0
+    files: SIZE restored to out2
+    out2/sqlite-app.db/app.db written
+    sqlite-app.db: SIZE restored to out2/sqlite-app.db
+    exit 0
+    2 snapshots in PACKS: no problems
+    exit 0
+    exit 1
+    hello
+    exit 0
+    -- stderr
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: No space left on device (os error 28) (Free some space there and run it again.)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: No space left on device (os error 28) (Free some space there and run it again.)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: No space left on device (os error 28) (Free some space there and run it again.)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: No space left on device (os error 28) (Free some space there and run it again.)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: No space left on device (os error 28) (Free some space there and run it again.)
+    error: cannot write the journal HOME/small/state/restores/ID2.json: No space left on device (os error 28)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: Read-only file system (os error 30)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: Read-only file system (os error 30)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: Read-only file system (os error 30)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: Read-only file system (os error 30)
+    warning: what is seen of the repository now cannot be compared later: cannot write HOME/small/state/pins/ID1: Read-only file system (os error 30)
+    error: cannot lock the journal HOME/small/state/restores/ID3.lock: Read-only file system (os error 30)
+    warning: what this machine has seen of the repository cannot be compared: cannot make the folder HOME/small/none: Read-only file system (os error 30)
+    "###);
+    assert!(!world.path("copy.db").exists());
+}
+
+#[test]
 fn a_server_that_never_answers_is_given_up() {
     let world = World::filled();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

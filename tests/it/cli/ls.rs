@@ -88,6 +88,7 @@ fn what_a_snapshot_holds_is_listed() {
     exit 1
     -- stderr
     error: the snapshot holds no source redis
+    hint: It holds files, sqlite-app.db.
     "###);
     let lines = world.json(&[
         "ls",

@@ -296,6 +296,7 @@ fn one_source_or_one_path_is_restored_alone() {
     -- stderr
     snapshot ID1 of TIME, host web1
     error: the snapshot holds no source redis
+    hint: It holds files, sqlite-app.db.
     "###);
     insta::assert_snapshot!(world.run(&["restore", "latest", "--source", "redis", "--target", &world.text("no")]), @r###"
     exit 1

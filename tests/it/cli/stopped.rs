@@ -189,7 +189,7 @@ fn a_restore_that_is_killed_is_taken_up_again() {
     HOME/out/note/output written
     note: SIZE restored to HOME/out/note
     -- stderr
-    warning: a restore of note to command:sh was cut off: finish it with keepstone restore --resume ID1, or undo it with --rollback ID1
+    warning: a restore of note to command:sh failed or was cut off. Look at what the command has left behind. It can be neither finished nor undone; keepstone restore --discard-old ID1 lets it be.
     snapshot ID2 of TIME, host web1
     "###);
 }

@@ -13,7 +13,7 @@ use crate::args::FilterArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::reference::SnapshotRef;
-use crate::repository::{filter_of, find_snapshots};
+use crate::repository::filter_of;
 
 /// What is to become of one snapshot, in words.
 pub(super) struct Verdict {
@@ -43,7 +43,7 @@ pub(super) fn decide_all(
     match request {
         ForgetRequest::Named(references) => {
             let (unreadable, others) = unreadable_ones(references, found)?;
-            let named = find_snapshots(all, &others, &filter)?;
+            let named = context.find_snapshots(found, &others, &filter)?;
             let ids = named.into_iter().map(|listed| listed.id).chain(unreadable);
             let verdict = |id| Verdict {
                 id,

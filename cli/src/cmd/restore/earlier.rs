@@ -14,7 +14,7 @@ use keepstone_engine::source::{Phase, Target};
 use serde::{Deserialize, Serialize};
 
 use super::DatabaseArgs;
-use super::live::{carry_out, journal, tell_kept};
+use super::live::{accept_command, carry_out, is_command, journal, journal_if_any, tell_kept};
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
@@ -76,7 +76,9 @@ struct Found {
 
 /// Lists what earlier restores have kept or left.
 pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
-    let journal = journal(context)?;
+    let Some(journal) = journal_if_any(context)? else {
+        return Ok(nothing_left(context));
+    };
     let (entries, unreadable) = journal.list()?;
     let columns = ["ID", "Time", "Source", "Target", "State", "Keeps"];
     let mut table = Table::new(&columns.map(|name| (name, Align::Left)));
@@ -101,10 +103,7 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
         context.ui.warning(&printable(&problem));
     }
     if entries.is_empty() {
-        context
-            .ui
-            .status("no earlier restore has kept or left anything");
-        return Ok(ExitCode::Done);
+        return Ok(nothing_left(context));
     }
     context.ui.table(table)?;
     Ok(ExitCode::Done)
@@ -144,22 +143,48 @@ fn listed(entry: &JournalEntry, running: bool) -> ListedObject<'_> {
     }
 }
 
-/// Names restores that were killed before their end.
-pub(crate) fn name_unfinished(context: &Context) -> Result<(), CliError> {
-    let journal = journal(context)?;
-    let (entries, _) = journal.list()?;
-    for entry in unfinished(&entries) {
-        if journal.is_held(entry.id)? {
-            continue;
+fn nothing_left(context: &Context) -> ExitCode {
+    let text = "no earlier restore has kept or left anything";
+    context.ui.status(text);
+    ExitCode::Done
+}
+
+/// Names restores that did not come to their end. What cannot be looked at keeps nobody from a restore.
+pub(crate) fn name_unfinished(context: &Context) {
+    let unfinished = match unfinished_ones(context) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let why = error.message();
+            let text = format!("restores that were cut off earlier cannot be looked for: {why}");
+            return context.ui.warning(&printable(&text));
         }
+    };
+    for entry in unfinished {
         let id = entry.id.short();
-        context.ui.warning(&printable(&format!(
-            "a restore of {} to {} was cut off: finish it with keepstone restore --resume {id}, or undo it with \
-             --rollback {id}",
-            entry.source, entry.address
-        )));
+        let what = format!("a restore of {} to {}", entry.source, entry.address);
+        context.ui.warning(&printable(&if is_command(&entry) {
+            let advice = accept_command(entry.id);
+            format!("{what} failed or was cut off. {advice}")
+        } else {
+            format!(
+                "{what} was cut off: finish it with keepstone restore --resume {id}, or undo it with --rollback {id}"
+            )
+        }));
     }
-    Ok(())
+}
+
+fn unfinished_ones(context: &Context) -> Result<Vec<JournalEntry>, CliError> {
+    let Some(journal) = journal_if_any(context)? else {
+        return Ok(Vec::new());
+    };
+    let (entries, _) = journal.list()?;
+    let mut found = Vec::new();
+    for entry in unfinished(&entries) {
+        if !journal.is_held(entry.id)? {
+            found.push(entry.clone());
+        }
+    }
+    Ok(found)
 }
 
 impl Ending<'_> {
@@ -172,7 +197,7 @@ impl Ending<'_> {
             return Err(CliError::usage(format!("restore {id} was finished")));
         }
         let is_begun_anew = entry.phase == Phase::Staging;
-        if is_begun_anew && entry.kind == Scheme::Command.as_str() {
+        if is_begun_anew && is_command(entry) {
             return Err(CliError::usage(format!(
                 "restore {id} ran a command, whose arguments are not kept: they may hold secrets"
             ))
@@ -225,7 +250,11 @@ impl Ending<'_> {
             })?;
             roll_back(target.as_ref(), entry, &found.journal)?;
         } else {
-            recover(target.as_ref(), entry, &found.journal, Recovery::Undo)?;
+            let undone = recover(target.as_ref(), entry, &found.journal, Recovery::Undo);
+            undone.map_err(|error| match CliError::from(error) {
+                error if is_command(entry) => error.hint(accept_command(entry.id)),
+                error => error,
+            })?;
         }
         let ui = &self.context.ui;
         ui.line(&printable(&format!("{address} is as it was before")))?;
@@ -333,7 +362,7 @@ fn items_of(entry: &JournalEntry, context: &Context) -> Result<CapturedItems, Cl
         ))
         .hint("Name that one with --repo, or undo the restore with --rollback."));
     }
-    let all = context.snapshots(&repo)?;
+    let all = context.snapshots(&repo)?.snapshots;
     let listed = all.iter().find(|listed| listed.id == entry.snapshot);
     let source = listed.and_then(|listed| listed.snapshot.source(&entry.source));
     let source = source.ok_or_else(|| {

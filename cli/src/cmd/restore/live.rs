@@ -1,15 +1,19 @@
 //! Restoring into live systems.
 
+use keepstone_engine::Error as EngineError;
+use keepstone_engine::id::ObjectId;
 use keepstone_engine::restore::{CapturedItems, Journal, JournalEntry, RestoreReport, restore_to};
 use keepstone_engine::snapshot::SnapshotSource;
 use keepstone_engine::source::{Phase, Target};
+use keepstone_sources::sqlite::Hindrance;
 use serde::Serialize;
 
-use super::RestoreRun;
 use super::earlier::{hold, object_of, record};
+use super::{RestoreArgs, RestoreRun};
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::place_in::not_held;
 use crate::source_name::SourceName;
 use crate::source_options::SourceOptions;
 use crate::source_spec::{Scheme, SourceSpec, parse_address};
@@ -26,9 +30,18 @@ struct PlanObject<'a> {
     bytes: u64,
 }
 
+/// Folder of the journal in the state folder.
+const RESTORES: &str = "restores";
+
 /// Where restores are written down.
 pub(super) fn journal(context: &Context) -> Result<Journal, CliError> {
-    Ok(Journal::open(context.state()?.folder("restores")?.path()))
+    Ok(Journal::open(context.state()?.folder(RESTORES)?.path()))
+}
+
+/// The same, to look into: a folder that is not there is not made, and holds nothing.
+pub(super) fn journal_if_any(context: &Context) -> Result<Option<Journal>, CliError> {
+    let is_there = context.settings.state_dir.join(RESTORES).exists();
+    is_there.then(|| journal(context)).transpose()
 }
 
 /// The target that a source was captured from: by its name in the configuration, or by its recorded address.
@@ -78,10 +91,10 @@ impl<'a> Step<'a> {
     /// Of the source that has the name of the spec, if that is of its kind.
     pub(super) fn new(run: &RestoreRun<'a>, spec: &SourceSpec) -> Result<Self, CliError> {
         let name = spec.name.to_string();
-        let source = run.listed.snapshot.source(&name).ok_or_else(|| {
-            let what = format!("the snapshot holds no source {name}");
-            keepstone_engine::Error::NotFound { what }
-        })?;
+        let snapshot = &run.listed.snapshot;
+        let source = snapshot
+            .source(&name)
+            .ok_or_else(|| not_held(format!("the snapshot holds no source {name}"), snapshot))?;
         if source.kind != spec.address.scheme().as_str() {
             return Err(CliError::usage(format!(
                 "source {name} is of kind {}, its target of kind {}",
@@ -118,7 +131,8 @@ impl<'a> Step<'a> {
         } = self;
         let name = &source.name;
         let items = run.items(source)?;
-        let plan = target.plan(&items).map_err(|error| engine(name, error))?;
+        let plan = target.plan(&items);
+        let plan = plan.map_err(|error| advise(run.args, engine(name, error)))?;
         show_plan(run, name, target.as_ref(), &plan)?;
         if run.args.dry_run {
             return Ok(None);
@@ -157,17 +171,65 @@ impl Agreed {
     }
 
     /// Stages, validates, switches.
-    pub(super) fn carry_out(self, context: &Context) -> Result<(), CliError> {
+    pub(super) fn carry_out(self, run: &RestoreRun<'_>) -> Result<(), CliError> {
+        let context = run.context;
         let journal = journal(context)?;
         let _held = hold(&journal, self.entry.id)?;
-        carry_out(
+        let (id, is_command) = (self.entry.id, is_command(&self.entry));
+        let done = carry_out(
             &self.items,
             self.target.as_ref(),
             self.entry,
             &journal,
             context,
-        )
+        );
+        done.map_err(|error| match error {
+            CliError::Engine(EngineError::NotUndone { .. }) if is_command => {
+                error.hint(accept_command(id))
+            }
+            error => advise(run.args, error),
+        })
     }
+}
+
+/// Whether a restore ran a command: nothing of it can be finished or undone.
+pub(super) fn is_command(entry: &JournalEntry) -> bool {
+    entry.kind == Scheme::Command.as_str()
+}
+
+/// What to do about a command that failed, or was cut off.
+pub(super) fn accept_command(id: ObjectId) -> String {
+    format!(
+        "Look at what the command has left behind. It can be neither finished nor undone; keepstone restore --discard-old {} \
+         lets it be.",
+        id.short()
+    )
+}
+
+/// Adds which flag takes away what is in the way.
+fn advise(args: &RestoreArgs, error: CliError) -> CliError {
+    let advice = match (hindrance(&error), args.databases.in_use) {
+        (None, _) => return error,
+        (Some(Hindrance::NotADatabase(_)), _) => {
+            "Name another target, or say --in-use: it replaces the file all the same."
+        }
+        (Some(Hindrance::InUse(..)), false) => {
+            "Stop what uses it, or say --in-use: the database is overwritten in place, in one transaction."
+        }
+        (Some(Hindrance::InUse(..)), true) => "Stop what uses it, and run it again.",
+    };
+    error.hint(advice)
+}
+
+fn hindrance(error: &CliError) -> Option<&Hindrance> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(hindrance) = error.downcast_ref() {
+            return Some(hindrance);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Carries out what was planned. The caller holds the entry.

@@ -4,9 +4,11 @@
 use keepstone_engine::snapshot::{Snapshot, SnapshotSource};
 
 use super::{DatabaseArgs, FileArgs, Place, RestoreArgs, TtlChoice};
+use crate::choose;
 use crate::error::CliError;
 use crate::place_in;
 use crate::reference::Address;
+use crate::source_name::SourceName;
 
 /// A flag that was given.
 pub(super) struct Flag {
@@ -107,6 +109,18 @@ pub(super) fn check(
         )));
     }
     Ok(())
+}
+
+/// The sources that are meant and no others, if an address or the targets name them: they need not be of a whole snapshot.
+pub(super) fn sources_named<'a>(
+    place: &'a Place,
+    address: Option<&'a Address>,
+) -> Vec<&'a SourceName> {
+    match (address, place) {
+        (Some(_), _) => choose::sources_named(address.into_iter()),
+        (None, Place::Elsewhere { target: None, to }) => to.iter().map(|spec| &spec.name).collect(),
+        (None, _) => Vec::new(),
+    }
 }
 
 /// What is restored, and which way it goes.

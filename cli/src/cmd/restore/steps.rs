@@ -34,7 +34,7 @@ impl Agreed<'_> {
     fn carry_out(self, run: &RestoreRun<'_>) -> Result<ExitCode, CliError> {
         match self {
             Self::Folder(step) => step.carry_out(run),
-            Self::Live(step) => step.carry_out(run.context).map(|()| ExitCode::Done),
+            Self::Live(step) => step.carry_out(run).map(|()| ExitCode::Done),
         }
     }
 }
@@ -54,6 +54,11 @@ pub(super) fn restore(
         return Err(CliError::usage(
             "the snapshot holds nothing of what was asked for",
         ));
+    }
+    let is_live = |step: &Step<'_>| matches!(step, Step::Live(_));
+    if !run.args.dry_run && steps.iter().any(is_live) {
+        // Where nothing can be written down, nothing live is begun; said before anything is asked or written.
+        live::journal(run.context)?;
     }
     let mut code = ExitCode::Done;
     let mut agreed = Vec::new();

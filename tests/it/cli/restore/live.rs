@@ -147,6 +147,7 @@ fn a_database_goes_to_another_place() {
     -- stderr
     snapshot ID1 of TIME, host web1
     error: the snapshot holds no source absent
+    hint: It holds files, sqlite-app.db.
     "###);
     insta::assert_snapshot!(world.run(&["restore", "latest", "--to", "files=files:/x"]), @r###"
     exit 2
@@ -184,7 +185,7 @@ fn a_command_takes_what_was_saved_on_its_standard_input() {
       replaces whatever false overwrites
     warning: false acts at once on the live system: what it does can be neither compared nor rolled back
     error: source note failed: false ended with status 1; and what it left behind could not be undone: source note failed: cannot undo what false may have done
-    hint: keepstone restore --list names it. --rollback tries again; --discard-old lets it be.
+    hint: Look at what the command has left behind. It can be neither finished nor undone; keepstone restore --discard-old ID2 lets it be.
     "###);
     for entry in fs::read_dir(world.path("state/keepstone/restores")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
@@ -197,6 +198,14 @@ fn a_command_takes_what_was_saved_on_its_standard_input() {
     ID  Time  Source  Target  State  Keeps
     ID1  TIME  note  command:false  UNFINISHED  may have left whatever false makes of 5 bytes
     "###);
+    insta::assert_snapshot!(world.run(&["restore", "latest", "--target", &world.text("out"), "--dry-run"]), @r###"
+    exit 0
+    -- stdout
+    export  HOME/out/note
+    -- stderr
+    warning: a restore of note to command:false failed or was cut off. Look at what the command has left behind. It can be neither finished nor undone; keepstone restore --discard-old ID1 lets it be.
+    snapshot ID2 of TIME, host web1
+    "###);
     let lines = world.json(&["restore", "--list"]);
     let entries = of_type(&lines, "restore");
     let cut_off = entries.iter().find(|entry| entry["phase"] != "switched");
@@ -205,6 +214,7 @@ fn a_command_takes_what_was_saved_on_its_standard_input() {
     exit 23
     -- stderr
     error: source note failed: cannot undo what false may have done
+    hint: Look at what the command has left behind. It can be neither finished nor undone; keepstone restore --discard-old ID1 lets it be.
     "###);
     insta::assert_snapshot!(world.run(&["restore", "--resume", &id, "--force"]), @r###"
     exit 2

@@ -100,6 +100,40 @@ fn one_table_returns_into_a_database_that_is_in_use() {
 }
 
 #[test]
+fn what_is_in_the_way_is_said_with_the_flag_that_takes_it_away() {
+    let (home, live) = scene();
+    fs::write(home.path("text.db"), "a text, and no database\n").unwrap();
+    let to = format!("db=sqlite:{}", home.text("text.db"));
+    let said = home.fails(23, &["restore", "latest", "--to", &to, "--force"]);
+    assert!(
+        said.contains("text.db is not a SQLite database\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("say --in-use: it replaces the file"),
+        "{said}"
+    );
+    home.ok(&["restore", "latest", "--to", &to, "--force", "--in-use"]);
+    let replaced = Connection::open(home.path("text.db")).unwrap();
+    assert_eq!(texts(&replaced, NOTES), ["one", "two"]);
+
+    home.configure(&format!(
+        "[source.db]\nurl = \"sqlite:{}\"\nbusy_timeout = 1\n",
+        home.text("app.db")
+    ));
+    let restore = ["restore", "latest", "--in-place", "--force"];
+    let said = home.fails(23, &restore);
+    assert!(said.contains("app.db open\n"), "{said}");
+    assert!(
+        said.contains("or say --in-use: the database is overwritten"),
+        "{said}"
+    );
+    assert_eq!(texts(&live, NOTES), ["changed", "later"]);
+    home.ok(&[&restore[..], &["--in-use"]].concat());
+    assert_eq!(texts(&live, NOTES), ["one", "two"]);
+}
+
+#[test]
 fn a_table_that_is_gone_comes_back_and_goes_again() {
     let (home, live) = scene();
     let to = format!("db=sqlite:{}", home.text("app.db"));
