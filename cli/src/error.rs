@@ -279,7 +279,9 @@ fn backend_advice(error: &BackendError) -> Option<String> {
 fn source_advice(error: &SourceError) -> Option<String> {
     let advice = match error.kind() {
         SourceErrorKind::Unreachable => "Check that it runs and that its address is right.",
-        SourceErrorKind::Denied => "Check its password, and what this user may do there.",
+        SourceErrorKind::Denied => {
+            "Check what this user may do there, and the password if there is one."
+        }
         SourceErrorKind::Interrupted => "Run it again.",
         SourceErrorKind::Program => {
             "Run that program by itself, as this user, to see what it lacks."

@@ -6,7 +6,9 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Meta, NodeKind};
 
 use super::client::{self, Folder, Powers, Xattrs};
@@ -36,8 +38,8 @@ pub(super) struct Notes {
     pub owners: AtomicUsize,
     pub groups: AtomicUsize,
     pub special_bits: AtomicUsize,
-    pub devices: AtomicUsize,
-    pub sockets: AtomicUsize,
+    pub devices: Names,
+    pub sockets: Names,
     pub held_xattrs: AtomicUsize,
     pub failed_xattrs: AtomicUsize,
     pub unknown_excludes: AtomicBool,
@@ -57,8 +59,6 @@ impl Notes {
                 &self.special_bits,
                 "entries without set-user-id or set-group-id bits, which need --privileged",
             ),
-            (&self.devices, "devices left out, which need --privileged"),
-            (&self.sockets, "sockets left out"),
             (
                 &self.held_xattrs,
                 "entries without attributes that need --privileged",
@@ -79,11 +79,45 @@ impl Notes {
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{what}: {count}"))
             .collect();
+        let named = [
+            (&self.devices, "devices left out, which need --privileged"),
+            (&self.sockets, "sockets left out"),
+        ];
+        sentences.extend(
+            named
+                .iter()
+                .filter_map(|(names, what)| names.sentence(what)),
+        );
         if self.unknown_excludes.load(Ordering::Relaxed) {
             let sentence = "nothing is deleted: the capture does not say what it left out";
             sentences.push(sentence.into());
         }
         sentences
+    }
+}
+
+/// Entries that were left out: how many, and the first of them by name.
+#[derive(Debug, Default)]
+pub(super) struct Names(Mutex<(usize, Vec<String>)>);
+
+/// Names that are told; of more the number tells enough.
+const NAMES_TOLD: usize = 10;
+
+impl Names {
+    /// Takes the next one.
+    pub(super) fn add(&self, path: &RepoPath) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.0 += 1;
+        if names.1.len() < NAMES_TOLD {
+            names.1.push(format!("/{path}"));
+        }
+    }
+
+    fn sentence(&self, what: &str) -> Option<String> {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, first) = &*names;
+        let more = if *count > first.len() { ", …" } else { "" };
+        (*count > 0).then(|| format!("{what}: {count} ({}{more})", first.join(", ")))
     }
 }
 

@@ -268,6 +268,8 @@ impl<'a> Survey<'a> {
                     level.pending = Some(step);
                 }
             }
+            // The folder above was named already.
+            Err(reason) if reason.is_empty() => {}
             Err(reason) => self.problem(&path, format!("{reason}; nothing below it is restored")),
         }
         self.stack.push(path, None, level);

@@ -226,7 +226,7 @@ fn folders_that_cannot_be_used_are_named() {
     -- stderr
     snapshot ID1 of TIME, host web1
     error: source files failed: cannot restore into HOME/closed/out: Permission denied (os error 13)
-    hint: Check its password, and what this user may do there.
+    hint: Check what this user may do there, and the password if there is one.
     "###);
     insta::assert_snapshot!(run(&["dump", "latest", &world.text("data/hello.txt"), "--target", &closed("hello")]), @r###"
     exit 1

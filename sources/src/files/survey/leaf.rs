@@ -1,13 +1,11 @@
 //! What an item that is no folder becomes: a step, a problem, or something left out on purpose.
 
-use std::sync::atomic::AtomicUsize;
-
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{ItemInfo, NodeKind, SourceError};
 
 use super::Survey;
 use crate::files::client::FileKind;
-use crate::files::metadata::count;
+use crate::files::metadata::Names;
 use crate::files::plan::{Act, FileWish, Step, What};
 
 impl Survey<'_> {
@@ -56,8 +54,8 @@ impl Survey<'_> {
         Ok(())
     }
 
-    fn leave_out(&mut self, path: &RepoPath, note: &AtomicUsize) {
-        count(note);
+    fn leave_out(&mut self, path: &RepoPath, names: &Names) {
+        names.add(path);
         self.see_name(path);
     }
 
