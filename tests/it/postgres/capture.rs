@@ -104,13 +104,7 @@ fn a_capture_holds_everything_and_twice_the_same_bytes() {
 
     assert_eq!(capture, MemoryCapture::of(&source).unwrap());
     // Nothing of us is left on the server.
-    assert_eq!(
-        server.value(
-            "app",
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'keepstone'"
-        ),
-        "0"
-    );
+    server.until_left_alone();
 }
 
 #[test]

@@ -3,8 +3,6 @@
 //! The kill is made between the process and the server, before and after every statement: that is all the server
 //! ever sees of one. The process has no state of its own but the plan.
 
-use std::time::{Duration, Instant};
-
 use keepstone_engine::source::{Phase, RestorePlan, SourceError, Target as _};
 use keepstone_sources::postgres::PostgresTarget;
 use keepstone_testkit::memory::MemoryCapture;
@@ -61,22 +59,10 @@ impl Scene {
 
     /// What both databases hold once the server has noticed the kill.
     fn state(&self) -> String {
-        self.settle();
+        self.server.until_left_alone();
         let marks = ["app", "log"].map(|database| mark(&self.server, database));
         assert_eq!(marks[0], marks[1], "all old or all new");
         marks[0].clone()
-    }
-
-    fn settle(&self) {
-        let busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'keepstone'";
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.server.value("postgres", busy) != "0" {
-            assert!(
-                Instant::now() < deadline,
-                "sessions of a killed process stay"
-            );
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
     }
 
     fn assert_clean(&self, expected: &str) {

@@ -151,6 +151,19 @@ impl PostgresServer {
             });
     }
 
+    /// Waits until no session of ours is left: the server ends a session a moment after it was told to.
+    ///
+    /// # Panics
+    /// If one stays for a minute.
+    pub fn until_left_alone(&self) {
+        let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'keepstone'";
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.value("postgres", ours) != "0" {
+            assert!(Instant::now() < deadline, "a session of ours stays");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
     /// The first value of the first row, as text.
     pub fn value(&self, database: &str, sql: &str) -> String {
         let messages = self.client(database).simple_query(sql).expect("a query");
