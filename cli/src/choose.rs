@@ -90,12 +90,9 @@ impl Context {
         } else {
             ""
         };
-        let text = format!(
-            "snapshot {} of {} is newer, but partial: {} failed{remedy}",
-            partial.id.short(),
-            self.clock.show(partial.snapshot.time_ns),
-            failed_in(&partial.snapshot)
-        );
+        let shown = self.shown(partial);
+        let failed = failed_in(&partial.snapshot);
+        let text = format!("snapshot {shown} is newer, but partial: {failed} failed{remedy}");
         self.ui.warning_once(&printable(&text));
     }
 
@@ -105,13 +102,15 @@ impl Context {
         } else {
             ""
         };
-        let hint = format!(
-            "Snapshot {} of {} is partial: {} failed{remedy}.",
-            partial.id.short(),
-            self.clock.show(partial.snapshot.time_ns),
-            failed_in(&partial.snapshot)
-        );
+        let shown = self.shown(partial);
+        let failed = failed_in(&partial.snapshot);
+        let hint = format!("Snapshot {shown} is partial: {failed} failed{remedy}.");
         CliError::from(error).hint(printable(&hint))
+    }
+
+    fn shown(&self, listed: &Listed) -> String {
+        let time = self.clock.show(listed.snapshot.time_ns);
+        format!("{} of {time}", listed.id.short())
     }
 }
 

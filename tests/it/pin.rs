@@ -18,6 +18,17 @@ impl Place {
         place
     }
 
+    /// A repository as it was before its newest snapshot.
+    fn that_went_back() -> Self {
+        let place = Self::new();
+        place.backup();
+        copy(&place.path("repository"), &place.path("older"));
+        place.backup();
+        std::fs::remove_dir_all(place.path("repository")).unwrap();
+        copy(&place.path("older"), &place.path("repository"));
+        place
+    }
+
     fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
@@ -48,12 +59,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_repository_that_went_back_is_noticed_until_it_is_accepted() {
-    let place = Place::new();
-    place.backup();
-    copy(&place.path("repository"), &place.path("older"));
-    place.backup();
-    std::fs::remove_dir_all(place.path("repository")).unwrap();
-    copy(&place.path("older"), &place.path("repository"));
+    let place = Place::that_went_back();
     for verb in [&["snapshots"][..], &["backup", "file"], &["ls", "latest"]] {
         let said = place.run(verb, 21);
         assert!(
@@ -70,12 +76,7 @@ fn a_repository_that_went_back_is_noticed_until_it_is_accepted() {
 fn a_memory_that_cannot_be_looked_into_is_said() {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
-    let place = Place::new();
-    place.backup();
-    copy(&place.path("repository"), &place.path("older"));
-    place.backup();
-    std::fs::remove_dir_all(place.path("repository")).unwrap();
-    copy(&place.path("older"), &place.path("repository"));
+    let place = Place::that_went_back();
     let state = place.path("state/keepstone");
     let mode = |mode| std::fs::set_permissions(&state, Permissions::from_mode(mode)).unwrap();
     let what = "what this machine has seen of the repository cannot be compared";

@@ -4,80 +4,23 @@ use std::sync::Arc;
 
 use keepstone_engine::Error;
 use keepstone_engine::backend::memory::MemoryBackend;
-use keepstone_engine::backup::{BackupReport, Cancel, SourceRun, backup};
+use keepstone_engine::backup::{BackupReport, Cancel};
 use keepstone_engine::check::{Level, check};
-use keepstone_engine::path::RepoPath;
 use keepstone_engine::progress::NoObserver;
 use keepstone_engine::repo::Repo;
-use keepstone_engine::source::{
-    CaptureReport, CollectionFacts, Consistency, Meta, OpenFacts, Opened, Profile, Sink, Skipped,
-    Source, SourceError, StreamFacts, StreamSpec,
+use keepstone_engine::source::{CaptureReport, CollectionFacts, Meta, Skipped};
+use keepstone_testkit::scripted::{
+    ScriptedSource, Streams, new_repo, open_repo, options, prune_at, read_back, save_source,
 };
-use keepstone_testkit::scripted::{new_repo, open_repo, options, prune_at, read_back};
-
-/// One stream with these facts beside it, and a report.
-struct Swollen {
-    meta: Meta,
-    report: CaptureReport,
-}
-
-impl Source for Swollen {
-    fn kind(&self) -> &'static str {
-        "scripted"
-    }
-
-    fn address(&self) -> String {
-        "scripted:".into()
-    }
-
-    fn consistency(&self) -> Consistency {
-        Consistency::PointInTime
-    }
-
-    fn open<'a>(&'a self) -> Result<Box<dyn Opened + 'a>, SourceError> {
-        Ok(Box::new(OpenedSwollen(self)))
-    }
-}
-
-struct OpenedSwollen<'a>(&'a Swollen);
-
-impl Opened for OpenedSwollen<'_> {
-    fn facts(&self) -> OpenFacts {
-        OpenFacts::default()
-    }
-
-    fn stream(&mut self, sink: &mut dyn Sink) -> Result<CaptureReport, SourceError> {
-        sink.begin(StreamSpec {
-            path: RepoPath::parse("d/data").unwrap(),
-            profile: Profile::Bytes,
-            meta: self.0.meta.clone(),
-            size_hint_bytes: None,
-        })?;
-        sink.write(b"some bytes")?;
-        sink.finish(StreamFacts::default())?;
-        Ok(self.0.report.clone())
-    }
-
-    fn close(self: Box<Self>) -> Result<(), SourceError> {
-        Ok(())
-    }
-}
 
 fn saved(repo: &Repo, meta: Meta, report: CaptureReport) -> Result<BackupReport, Error> {
-    let source = Swollen { meta, report };
-    let run = SourceRun {
-        name: "script".into(),
-        source: &source,
+    let streams = Streams::from([("d/data".to_owned(), b"some bytes".to_vec())]);
+    let source = ScriptedSource {
+        streams,
+        meta,
+        report,
     };
-    let cancel = Cancel::default();
-    backup(
-        repo,
-        &[run],
-        &options("host", 0),
-        &|| 0,
-        &NoObserver,
-        &cancel,
-    )
+    save_source(repo, &source, &options("host", 0))
 }
 
 fn assert_refused(meta: Meta, report: CaptureReport, named: &str) {

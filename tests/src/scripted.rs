@@ -26,13 +26,15 @@ use keepstone_engine::source::{
 /// Streams by path.
 pub type Streams = BTreeMap<String, Vec<u8>>;
 
-/// Emits these streams; fails after them if told so.
+/// Emits these streams, each with these facts beside it, and a report.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedSource {
     /// What is emitted, in the order of paths.
     pub streams: Streams,
-    /// Fails once everything was emitted.
-    pub fails: bool,
+    /// Facts of every stream.
+    pub meta: Meta,
+    /// What is said in the end.
+    pub report: CaptureReport,
 }
 
 impl Source for ScriptedSource {
@@ -65,7 +67,7 @@ impl Opened for OpenedScript<'_> {
             sink.begin(StreamSpec {
                 path: RepoPath::parse(path).expect("a path"),
                 profile: Profile::Bytes,
-                meta: Meta::default(),
+                meta: self.0.meta.clone(),
                 size_hint_bytes: None,
             })?;
             for piece in bytes.chunks(100_003) {
@@ -73,11 +75,7 @@ impl Opened for OpenedScript<'_> {
             }
             sink.finish(StreamFacts::default())?;
         }
-        if self.0.fails {
-            let kind = keepstone_engine::source::SourceErrorKind::Interrupted;
-            return Err(SourceError::new(kind, "the script says so"));
-        }
-        Ok(CaptureReport::default())
+        Ok(self.0.report.clone())
     }
 
     fn close(self: Box<Self>) -> Result<(), SourceError> {
@@ -154,11 +152,20 @@ pub fn save(repo: &Repo, streams: &Streams, time_ns: i64) -> Result<SnapshotId> 
 pub fn save_as(repo: &Repo, streams: &Streams, options: &BackupOptions) -> Result<BackupReport> {
     let source = ScriptedSource {
         streams: streams.clone(),
-        fails: false,
+        ..ScriptedSource::default()
     };
+    save_source(repo, &source, options)
+}
+
+/// Saves what a source says with these options.
+pub fn save_source(
+    repo: &Repo,
+    source: &ScriptedSource,
+    options: &BackupOptions,
+) -> Result<BackupReport> {
     let run = SourceRun {
         name: "script".into(),
-        source: &source,
+        source,
     };
     let time_ns = options.time_ns.unwrap_or(0);
     backup(

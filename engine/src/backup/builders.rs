@@ -9,9 +9,9 @@ use crate::compress::{LEVEL_DELTA, LEVEL_META, LEVEL_WHOLE};
 use crate::crypto::BoxKind;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::limits;
 use crate::limits::{
-    BLOCK_EXTENTS, BLOCK_RECORDS, SEGMENT_DELTA_BYTES, SEGMENT_NODES_BYTES, SEGMENT_WHOLE_BYTES,
+    self, BLOCK_EXTENTS, BLOCK_RECORDS, SEGMENT_DELTA_BYTES, SEGMENT_NODES_BYTES,
+    SEGMENT_WHOLE_BYTES,
 };
 use crate::record::{ChunkRecord, format as record_format};
 use crate::repo::{Store, lock};

@@ -88,8 +88,8 @@ pub fn prune(
     observer.event(Event::Phase {
         name: "finding what is needed",
     });
-    repo.check_ends()?;
     if repo.has_no_end()? {
+        repo.check_ends()?;
         // Nobody has finished yet, or what says so is lost: whichever it is, what is there may be needed.
         let exists = packs_that_exist(repo)?;
         report.packs = exists.len() as u64;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::reach::Reach;
 use super::{PruneOptions, PruneReport, Waiting, apply};
-use crate::backend::{ObjectKey, ObjectKind, PackName};
+use crate::backend::{ObjectKey, ObjectKind, ObjectStat, PackName};
 use crate::backup::{Builders, Cancel, load_for_writing};
 use crate::crypto::{SessionKey, random};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub(super) fn sweep_all(
     }
     let sessions = repo.sessions()?;
     // Step 2: every one of them is settled, fenced, or waited for.
-    settle(repo, &sessions.keys().copied().collect(), options, report)?;
+    settle(repo, &sessions, options, report)?;
     if !report.waiting.is_empty() {
         report.waiting_packs = tombstones
             .values()
@@ -77,8 +77,7 @@ pub(super) fn fence_dead(
     options: &PruneOptions<'_>,
     report: &mut PruneReport,
 ) -> Result<()> {
-    let sessions = repo.sessions()?.into_keys().collect();
-    settle(repo, &sessions, options, report)?;
+    settle(repo, &repo.sessions()?, options, report)?;
     // Whom a tombstone waits for is asked when there is one.
     report.waiting.clear();
     Ok(())
@@ -86,18 +85,13 @@ pub(super) fn fence_dead(
 
 fn settle(
     repo: &Repo,
-    sessions: &BTreeSet<SessionId>,
+    sessions: &BTreeMap<SessionId, ObjectStat>,
     options: &PruneOptions<'_>,
     report: &mut PruneReport,
 ) -> Result<()> {
     let ended = ended(repo)?;
     let signs = last_signs(repo)?;
-    for id in sessions.difference(&ended) {
-        let stat = repo.sessions()?.remove(id);
-        let Some(stat) = stat else {
-            fence_if_open(repo, *id, options, report)?;
-            continue;
-        };
+    for (id, stat) in sessions.iter().filter(|(id, _)| !ended.contains(id)) {
         let (record, decision) = match repo.session(*id) {
             Ok(Some(record)) => {
                 let started = stat.stored_at_ns.unwrap_or(record.start_ns);

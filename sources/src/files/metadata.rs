@@ -5,12 +5,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Meta, NodeKind};
 
+use super::apply::lock;
 use super::client::{self, Folder, Powers, Xattrs};
 use super::plan::OnDisk;
 
@@ -106,7 +107,7 @@ const NAMES_TOLD: usize = 10;
 impl Names {
     /// Takes the next one.
     pub(super) fn add(&self, path: &RepoPath) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&self.0);
         names.0 += 1;
         if names.1.len() < NAMES_TOLD {
             names.1.push(format!("/{path}"));
@@ -114,7 +115,7 @@ impl Names {
     }
 
     fn sentence(&self, what: &str) -> Option<String> {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = lock(&self.0);
         let (count, first) = &*names;
         let more = if *count > first.len() { ", …" } else { "" };
         (*count > 0).then(|| format!("{what}: {count} ({}{more})", first.join(", ")))
