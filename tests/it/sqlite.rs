@@ -3,7 +3,9 @@
 //! Whoever else uses the database is another process: SQLite's locks belong to processes.
 
 mod capture;
+mod kill;
 mod processes;
+mod report;
 mod restore;
 mod tables;
 

@@ -13,25 +13,6 @@ use self::tree::{File, begins_a_path, code_lines, read, rust_files, words};
 
 const PRODUCTION_LINES_MAX: usize = 500;
 
-/// Files that are longer for a reason: path, most lines, reason.
-const LONG_FILES: &[(&str, usize, &str)] = &[
-    (
-        "engine/src/backup/mod.rs",
-        600,
-        "the whole sequence of a run on one page",
-    ),
-    (
-        "tests/it/sqlite/capture.rs",
-        600,
-        "one table of situations of a live database",
-    ),
-    (
-        "tests/it/sqlite/restore.rs",
-        800,
-        "one table of kills and refusals, step by step",
-    ),
-];
-
 /// Modules of the engine. One may use those to its left in its row and those of any row above.
 const ENGINE_ROWS: &[&[&str]] = &[
     &["limits", "id", "path", "progress"],
@@ -117,27 +98,12 @@ fn every_file_begins_by_saying_what_it_is() {
 fn files_stay_short() {
     let mut hits = Vec::new();
     for file in rust_files() {
-        let most = LONG_FILES.iter().find(|(path, ..)| *path == file.path);
-        let most = most.map_or(PRODUCTION_LINES_MAX, |(_, lines, _)| *lines);
         let count = file.production_line_count();
-        if count > most {
-            hits.push(format!("{}: {count} lines, at most {most}", file.path));
+        if count > PRODUCTION_LINES_MAX {
+            hits.push(format!("{}: {count} lines", file.path));
         }
     }
     refuse("a file is one responsibility", hits);
-}
-
-#[test]
-fn long_files_are_listed_only_while_they_are_long() {
-    let files = rust_files();
-    let stale = LONG_FILES.iter().filter(|(path, ..)| {
-        let file = files.iter().find(|file| file.path == *path);
-        file.is_none_or(|file| file.production_line_count() <= PRODUCTION_LINES_MAX)
-    });
-    refuse(
-        "LONG_FILES names long files",
-        stale.map(|(path, ..)| (*path).to_owned()).collect(),
-    );
 }
 
 #[test]

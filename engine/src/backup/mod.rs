@@ -5,7 +5,9 @@
 //! § Sessions): the session record before the tombstones are read, the tombstones before the packs are listed.
 
 mod builders;
+mod cancel;
 mod clean;
+mod options;
 mod parent;
 mod sink;
 mod stream;
@@ -14,7 +16,6 @@ mod tree_builder;
 pub mod writer;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::backend::ObjectKey;
@@ -24,112 +25,17 @@ use crate::id::{ChunkId, SessionId, SnapshotId, WriterId};
 use crate::limits;
 use crate::progress::{Event, Observer};
 use crate::repo::{Repo, Store, Usable};
-use crate::session::SessionRecord;
 use crate::snapshot::format::End;
 use crate::snapshot::select::Listed;
 use crate::snapshot::{Snapshot, SnapshotSource, SourceCounts, SourceDetails};
-use crate::source::{Opened, Source, SourceError};
+use crate::source::{Opened, SourceError};
 
 pub use builders::{Builders, Ground};
+pub use cancel::Cancel;
+pub use options::{BackupOptions, Bases, SourceRun, WriterHistory};
 use sink::{SourceSink, Stored};
 pub(crate) use sink::{pass, unwrap_engine};
 use writer::Writer;
-
-/// Set by the user: everything that runs looks at it and stops.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Asks to stop.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether somebody asked.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// An error if somebody asked.
-    pub fn check(&self) -> Result<()> {
-        if self.is_set() {
-            Err(Error::Cancelled)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// How the earlier capture of a stream is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bases {
-    /// Not at all: chunks are still found, but none is told by another.
-    None,
-    /// As it is at hand: a local repository, or the cache.
-    AtHand,
-    /// Whatever it costs: ranged reads from a remote repository.
-    Fetch,
-    /// As bases, but every file is read again.
-    ReadAll,
-}
-
-/// One source of a run.
-pub struct SourceRun<'a> {
-    /// Name, unique in the run.
-    pub name: String,
-    /// The source.
-    pub source: &'a dyn Source,
-}
-
-/// How a run is made and what is said of it.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one option with a name"
-)]
-#[derive(Debug, Clone)]
-pub struct BackupOptions {
-    /// Who writes.
-    pub session: SessionRecord,
-    /// User, for the record.
-    pub user: String,
-    /// Time zone, for the record.
-    pub zone: Option<String>,
-    /// Free text.
-    pub description: String,
-    /// Type or label.
-    pub label: String,
-    /// Tags.
-    pub tags: Vec<String>,
-    /// Set of the configuration.
-    pub set: Option<String>,
-    /// Commit what succeeded even if a source failed.
-    pub partial: bool,
-    /// How earlier captures are used.
-    pub bases: Bases,
-    /// Write chunks whole that are deltas.
-    pub rebase: bool,
-    /// Threads that compress and seal.
-    pub parallel: usize,
-    /// Time of the snapshot, if it is not the time of the run.
-    pub time_ns: Option<i64>,
-    /// Do not commit if nothing differs from the parents.
-    pub skip_if_unchanged: bool,
-    /// Capture, compare and report, but write nothing.
-    pub dry_run: bool,
-    /// How many snapshots this writer had committed, and the hash of its last end record.
-    pub history: WriterHistory,
-}
-
-/// What a writer remembers of itself between runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct WriterHistory {
-    /// Snapshots committed.
-    pub counter: u64,
-    /// BLAKE3 of the last end record, in hexadecimal.
-    pub previous: Option<String>,
-    /// The last snapshot.
-    pub last: Option<SnapshotId>,
-}
 
 /// What a run did.
 #[derive(Debug)]
@@ -166,18 +72,6 @@ pub fn backup(
     cancel: &Cancel,
 ) -> Result<BackupReport> {
     let session = SessionId(random());
-    if options.dry_run {
-        return Run {
-            repo,
-            options,
-            clock,
-            observer,
-            cancel,
-            session,
-        }
-        .carry_out(sources);
-    }
-    repo.put_small(&ObjectKey::session(session), &options.session)?;
     let run = Run {
         repo,
         options,
@@ -186,6 +80,10 @@ pub fn backup(
         cancel,
         session,
     };
+    if options.dry_run {
+        return run.carry_out(sources);
+    }
+    repo.put_small(&ObjectKey::session(session), &options.session)?;
     let done = run.carry_out(sources);
     if !matches!(&done, Ok(BackupReport { id: Some(_), .. })) {
         // Nobody has to wait for this session. If this cannot be said, the fence will say it later.

@@ -109,6 +109,32 @@ impl Target for PostgresTarget {
     }
 }
 
+/// Half of the key under which the acts of one restore take turns; the other half is its id.
+const TURN: i32 = 0x6b73_746e;
+
+/// Connects as `maintenance` does, and waits until nobody else works on this restore: of a process that was killed the
+/// server may still be carrying out the last statement. The turn ends with the session.
+pub(crate) fn take_turn(
+    settings: &PostgresSettings,
+    state: &PlanState,
+    stop: &Stop,
+) -> Result<Session, SourceError> {
+    let mut session = maintenance(settings, &state.databases, stop)?;
+    let id = u32::from_str_radix(&state.id, 16).unwrap_or_default();
+    session
+        .execute(&format!(
+            "SELECT pg_advisory_lock({TURN}, {})",
+            id.cast_signed()
+        ))
+        .map_err(|error| {
+            error.during(format!(
+                "cannot go on with the restore at {} while another session works on it",
+                settings.server()
+            ))
+        })?;
+    Ok(session)
+}
+
 /// Connects to a database that the plan does not rename.
 pub(crate) fn maintenance(
     settings: &PostgresSettings,

@@ -18,7 +18,7 @@ use super::large_objects::{self, ObjectOwner};
 use super::layout::{self, Lines, Part};
 use super::make::{create_database, create_roles};
 use super::plan::{facts_of, tables_of};
-use super::rebuild::{DatabasePlan, PlanState, maintenance};
+use super::rebuild::{DatabasePlan, PlanState, take_turn};
 use super::settings::PostgresSettings;
 use super::sql::{self, headline, ident};
 use super::wire::Stop;
@@ -33,7 +33,7 @@ pub(crate) fn stage(
     items: &dyn Items,
 ) -> Result<(), SourceError> {
     watched(items, |stop| {
-        let mut server = maintenance(settings, &state.databases, stop)?;
+        let mut server = take_turn(settings, state, stop)?;
         create_roles(&mut server, state, items)?;
         for database in &state.databases {
             create_database(&mut server, state, database, items)?;

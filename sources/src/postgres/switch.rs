@@ -14,7 +14,7 @@ use super::client::{Row, Session};
 use super::error::PgError;
 use super::mark::{comment_on, id_of, marked, proper};
 use super::names;
-use super::rebuild::{DatabasePlan, PlanState, maintenance};
+use super::rebuild::{DatabasePlan, PlanState, maintenance, take_turn};
 use super::settings::PostgresSettings;
 use super::sql::{ident, literals};
 use super::wire::Stop;
@@ -28,7 +28,7 @@ type Found = BTreeMap<String, Option<String>>;
 /// Puts every staged database in the place of the live one.
 pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
     let switcher = Switcher { settings, state };
-    let mut session = switcher.connect()?;
+    let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
     let mut renames = Vec::new();
     for database in &state.databases {
@@ -76,7 +76,7 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
 /// Brings back what was there before and drops what was made.
 pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
     let switcher = Switcher { settings, state };
-    let mut session = switcher.connect()?;
+    let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
     let mut renames = Vec::new();
     for database in &state.databases {
@@ -115,7 +115,7 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
 /// there is.
 pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
     let switcher = Switcher { settings, state };
-    let mut session = switcher.connect()?;
+    let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
     let mut kept = Vec::new();
     for database in &state.databases {
@@ -164,8 +164,8 @@ struct Switcher<'a> {
 }
 
 impl Switcher<'_> {
-    fn connect(&self) -> Result<Session, SourceError> {
-        maintenance(self.settings, &self.state.databases, &Stop::default())
+    fn take_turn(&self) -> Result<Session, SourceError> {
+        take_turn(self.settings, self.state, &Stop::default())
     }
 
     fn run(&self, session: &mut Session, sql: &str) -> Result<(), SourceError> {
@@ -261,7 +261,7 @@ impl Switcher<'_> {
             "BEGIN; SET LOCAL synchronous_commit = on; {}; COMMIT",
             statements.join("; ")
         );
-        let mut emptier = self.connect()?;
+        let mut emptier = maintenance(self.settings, &self.state.databases, &Stop::default())?;
         let (done, ended) = bounded::<()>(0);
         thread::scope(|scope| {
             scope.spawn(move || {

@@ -3,13 +3,16 @@
 //! The kill is made between the process and the server, before and after every statement: that is all the server
 //! ever sees of one. The process has no state of its own but the plan.
 
-use keepstone_engine::source::{Phase, RestorePlan, SourceError, Target as _};
+use std::thread;
+use std::time::Duration;
+
+use keepstone_engine::source::{Phase, RestorePlan, SourceError, SourceErrorKind, Target as _};
 use keepstone_sources::postgres::PostgresTarget;
 use keepstone_testkit::memory::MemoryCapture;
 use keepstone_testkit::servers::postgres::PostgresServer;
 use keepstone_testkit::servers::postgres_proxy::{Fault, PostgresProxy};
 
-use super::{COMMENTS, fill_small, in_place, mark, target};
+use super::{COMMENTS, fill_small, in_place, mark, target, until_waiting};
 
 struct Scene {
     server: PostgresServer,
@@ -234,6 +237,40 @@ fn a_staging_killed_anywhere_leaves_live_data_alone_and_is_undone_or_started_ove
             assert!(!scene.has_role());
         },
     );
+}
+
+#[test]
+fn a_rollback_comes_after_what_the_server_still_does_for_the_killed() {
+    let scene = Scene::new();
+    let target = scene.target();
+    let plan = target.plan(&scene.old).unwrap();
+    target.stage(&plan, &scene.old).unwrap();
+    // The switch has renamed the first database and waits for the second when its process is killed.
+    let mut holder = scene.server.client("postgres");
+    holder
+        .batch_execute("BEGIN; COMMENT ON DATABASE log IS 'held'")
+        .unwrap();
+    let proxy = PostgresProxy::start(scene.server.port(), Fault::None);
+    let doomed = scene.doomed(&proxy);
+    thread::scope(|scope| {
+        let switch = scope.spawn(|| doomed.switch(&plan));
+        until_waiting(&scene.server, "postgres", 1);
+        drop(proxy);
+        switch.join().unwrap().unwrap_err();
+
+        let mut settings = scene.server.settings("");
+        settings.timeouts.lock = Duration::from_millis(300);
+        let impatient = PostgresTarget::new(settings, in_place());
+        let error = impatient.rollback(&plan, Phase::Switching).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error:?}");
+        assert!(error.to_string().contains("another session"), "{error}");
+
+        let rollback = scope.spawn(|| target.rollback(&plan, Phase::Switching));
+        until_waiting(&scene.server, "postgres", 2);
+        holder.batch_execute("ROLLBACK").unwrap();
+        rollback.join().unwrap().unwrap();
+    });
+    scene.assert_clean("new10");
 }
 
 #[test]

@@ -10,16 +10,7 @@ use keepstone_sources::postgres::PostgresSource;
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use keepstone_testkit::servers::postgres::PostgresServer;
 
-use super::fill_small;
-
-/// Waits until so many sessions wait for a lock.
-fn until_waiting(server: &PostgresServer, database: &str, sessions: usize) {
-    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
-    let mut client = server.client(database);
-    while client.query_one(waiting, &[]).unwrap().get::<_, i64>(0) < sessions as i64 {
-        thread::yield_now();
-    }
-}
+use super::{fill_small, until_waiting};
 
 #[test]
 fn a_capture_gets_through_while_a_table_is_emptied_and_filled_again_and_again() {

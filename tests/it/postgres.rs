@@ -20,7 +20,7 @@ const COMMENTS: &str = "SELECT string_agg(description, ',') FROM pg_shdescriptio
 /// Makes a database that holds a bit of everything.
 fn fill(server: &PostgresServer, database: &str) {
     server.execute("postgres", &format!("CREATE DATABASE \"{database}\""));
-    server.execute(database, include_str!("schema.sql"));
+    server.execute(database, include_str!("postgres/schema.sql"));
 }
 
 /// Makes a small database whose rows say what it is.
@@ -111,4 +111,13 @@ fn assert_same_data(a: (&MemoryCapture, &str), b: (&MemoryCapture, &str)) {
         assert_eq!(a, b);
     }
     assert_eq!(a.len(), b.len());
+}
+
+/// Waits until so many sessions wait for a lock.
+fn until_waiting(server: &PostgresServer, database: &str, sessions: usize) {
+    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
+    let mut client = server.client(database);
+    while client.query_one(waiting, &[]).unwrap().get::<_, i64>(0) < sessions as i64 {
+        std::thread::yield_now();
+    }
 }
