@@ -13,6 +13,7 @@ mod hostile;
 mod lifecycle;
 mod many_writers;
 mod model;
+mod moved;
 mod pin;
 mod postgres;
 mod reader;

@@ -189,6 +189,11 @@ pub fn read_back(repo: &Repo, id: SnapshotId) -> Result<Streams> {
 
 /// Reads a listed snapshot back, every stream of it.
 pub fn read_listed(repo: &Repo, listed: &Listed) -> Result<Streams> {
+    read_while(repo, listed, || ())
+}
+
+/// Reads a listed snapshot back while something happens: after its streams were listed, and before they are read.
+pub fn read_while(repo: &Repo, listed: &Listed, happens: impl FnOnce()) -> Result<Streams> {
     let store = Arc::new(Store::load(repo, &Usable::Indexed, true)?);
     let source = &listed.snapshot.sources[0];
     let items = CapturedItems::open(&store, source, 2, &Cancel::default())?;
@@ -202,6 +207,7 @@ pub fn read_listed(repo: &Repo, listed: &Listed) -> Result<Streams> {
             Ok(())
         })
         .map_err(failed)?;
+    happens();
     let mut streams = Streams::new();
     for path in paths {
         let mut bytes = Vec::new();

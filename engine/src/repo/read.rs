@@ -99,6 +99,7 @@ impl Store {
     ) -> Result<()> {
         let start = out.len();
         let mut reloads = 0;
+        let mut why = None;
         loop {
             let state = self.state();
             let lost = lock(&self.lost).len();
@@ -108,14 +109,18 @@ impl Store {
             out.truncate(start);
             // What is lost is known now: another record may make the same chunk.
             if lock(&self.lost).len() > lost {
+                why = Some(error);
                 continue;
             }
             // Or it has moved since the index was loaded.
-            let gone = matches!(error, Error::Missing { .. } | Error::MissingChunk { .. });
             reloads += 1;
-            if !gone || reloads > RELOADS_OF_A_READ || !self.reload(state.generation)? {
-                return Err(error);
+            let again = error.is_damage() && reloads <= RELOADS_OF_A_READ;
+            if !again || !self.reload(state.generation)? {
+                // That no record is left says less than what was wrong with the last one.
+                let is_missing = matches!(error, Error::MissingChunk { .. });
+                return Err(why.filter(|_| is_missing).unwrap_or(error));
             }
+            why = None;
         }
         let bytes = out.get(start..).unwrap_or_default();
         verify(id, name(self.repo.root(), bytes))

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::Repo;
-use super::choose::{Finding, Findings};
+use super::choose::Findings;
 use super::lru::{Lru, lock};
 use super::packs::{packs_that_exist, read_footer};
 use super::resolve::{Part, Resolver, Span};
@@ -14,7 +14,7 @@ use crate::codec::FormatError;
 use crate::crypto::SessionKey;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, SessionId};
-use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder, Row};
+use crate::index::{self, BlockRef, BoxRef, ChunkRef, Index, IndexBuilder};
 use crate::limits;
 use crate::record::{Block, ChunkRecord, format as record_format};
 use crate::segment::SegmentId;
@@ -56,7 +56,8 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// What was listed; none if packs were not.
     listed: Option<u64>,
-    usable: Vec<bool>,
+    /// Of each pack: whether it is there, as far as that is known, and whether it may be relied on as well.
+    packs: Vec<(bool, bool)>,
     pub(super) findings: Mutex<Findings>,
     blocks: Lru<BlockRef, LoadedBlock>,
 }
@@ -292,12 +293,10 @@ impl Store {
         match state.index.chunk(id) {
             [] => Err(Error::MissingChunk { chunk: id }),
             [(_, only)] => Ok(*only),
-            many => {
-                let found = self.choose(state, id)?;
-                found
-                    .map(|chosen| chosen.at)
-                    .or_else(|| many.last().map(|(_, at)| *at))
-                    .ok_or(Error::MissingChunk { chunk: id })
+            _ => {
+                let chosen = self.choose_to_read(state, id)?;
+                let chosen = chosen.ok_or(Error::MissingChunk { chunk: id })?;
+                Ok(chosen.at)
             }
         }
     }
@@ -328,17 +327,16 @@ impl Store {
 
 impl State {
     pub(super) fn is_usable(&self, pack: u32) -> bool {
-        self.usable.get(pack as usize).copied().unwrap_or(false)
+        matches!(self.packs.get(pack as usize), Some((true, true)))
     }
 
-    /// What was found out of the chunk whose records begin there.
-    pub(super) fn known(&self, row: Row) -> Option<Finding> {
-        lock(&self.findings).get(&row).copied()
+    pub(super) fn is_stored(&self, pack: u32) -> bool {
+        matches!(self.packs.get(pack as usize), Some((true, _)))
     }
 
     /// Forgets what was found out: something was lost since.
     pub(super) fn forget_findings(&self) {
-        lock(&self.findings).clear();
+        lock(&self.findings).forget();
         self.blocks.clear();
     }
 }
@@ -379,17 +377,18 @@ fn load_state(
         }
     }
     let index = builder.finish();
-    let usable = index.packs().iter().map(|pack| match usable {
-        Usable::Indexed => true,
+    let packs = index.packs().iter().map(|pack| match usable {
+        Usable::Indexed => (true, true),
         Usable::Except(condemned) => {
             // One of another length is cut short: what is behind the cut is not there.
             let whole =
                 |exists: &BTreeMap<PackName, u64>| exists.get(&pack.name) == Some(&pack.size_bytes);
-            exists.is_some_and(whole) && !condemned.contains(&pack.name.to_string())
+            let is_condemned = condemned.contains(&pack.name.to_string());
+            (exists.is_some_and(whole), !is_condemned)
         }
     });
     Ok(State {
-        usable: usable.collect(),
+        packs: packs.collect(),
         index,
         generation,
         listed: listing.fingerprint(),
