@@ -13,7 +13,7 @@ use keepstone_engine::snapshot::select::Listed;
 use crate::context::Context;
 use crate::error::{CliError, in_one_line};
 use crate::state::PrivateFolder;
-use crate::ui::format::printable;
+use crate::ui::format::{count, printable, size};
 
 impl Context {
     /// Refuses a repository that is not the one that was last seen at this address.
@@ -43,6 +43,9 @@ impl Context {
     pub(crate) fn snapshots(&self, repo: &Repo) -> Result<Readable, CliError> {
         let found = repo.readable_snapshots()?;
         self.name_unreadable(&found);
+        if found.snapshots.is_empty() && found.damaged.is_empty() {
+            self.name_uncommitted(repo)?;
+        }
         let Some(mut pin) = self.known_pin()? else {
             return Ok(found);
         };
@@ -58,6 +61,18 @@ impl Context {
             self.remember_pin(&pin);
         }
         Ok(found)
+    }
+
+    /// Warns of data without any snapshot.
+    fn name_uncommitted(&self, repo: &Repo) -> Result<(), CliError> {
+        if let Some((packs, bytes)) = repo.uncommitted()? {
+            let (packs, bytes) = (count(packs, "pack"), size(bytes));
+            self.ui.warning_once(&format!(
+                "the repository has no snapshot, but {packs} ({bytes}): of runs that go on or were cut off, or the records \
+                 of its snapshots, in end/, are lost: then put them back before it is used"
+            ));
+        }
+        Ok(())
     }
 
     /// Warns of records that do not open.

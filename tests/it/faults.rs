@@ -312,16 +312,25 @@ fn a_repository_without_any_end_is_not_taken_for_one_that_nobody_needs() {
             stage.memory.delete(key).unwrap();
         }
         let packs = stage.memory.list(ObjectKind::Pack).unwrap();
-        let pruned = prune_at(&repo, 5 * HOUR_NS);
-        let report = check(&repo, Level::Structure, 2, &NoObserver, &Cancel::default()).unwrap();
-        if pruned_before {
-            assert!(matches!(pruned, Err(Error::Missing { .. })), "{pruned:?}");
-            let saved = save(&repo, &stage.next, 5 * HOUR_NS);
-            assert!(matches!(saved, Err(Error::Missing { .. })), "{saved:?}");
-            assert_eq!(report.problems[0].object, "end/");
-        } else {
-            // It looks like first runs that were all cut off: there is no harm in waiting for one that ends.
-            assert_eq!(pruned.unwrap().condemned, 0);
+        // How a run ends that fails for this reason, or for another, changes nothing.
+        for hour in 5..7 {
+            let pruned = prune_at(&repo, hour * HOUR_NS);
+            let report = check(&repo, Level::Structure, 2, &NoObserver, &Cancel::default());
+            if pruned_before {
+                assert!(matches!(pruned, Err(Error::Missing { .. })), "{pruned:?}");
+                let saved = save(&repo, &stage.next, hour * HOUR_NS);
+                assert!(matches!(saved, Err(Error::Missing { .. })), "{saved:?}");
+                assert_eq!(report.unwrap().problems[0].object, "end/");
+            } else {
+                // It looks like first runs that were all cut off: there is no harm in waiting for one that ends.
+                let pruned = pruned.unwrap();
+                assert_eq!((pruned.condemned, pruned.fenced), (0, vec![]));
+                let (known, _) = repo.uncommitted().unwrap().unwrap();
+                assert_eq!(known, packs.len() as u64);
+                let full = Effect::Fail(BackendErrorKind::NoSpace);
+                let unable = stage.repo(Fault::on(Operation::Put, full).of(ObjectKind::Pack));
+                save(&unable, &stage.next, hour * HOUR_NS).unwrap_err();
+            }
         }
         assert_eq!(stage.memory.list(ObjectKind::Pack).unwrap(), packs);
         // Put back, everything is as it was.

@@ -57,6 +57,20 @@ fn copy(from: &Path, to: &Path) {
     assert!(status.unwrap().success());
 }
 
+fn files_below(folder: &Path) -> Vec<String> {
+    let found = Command::new("find")
+        .arg(folder)
+        .args(["-type", "f"])
+        .output();
+    let mut files: Vec<_> = String::from_utf8(found.unwrap().stdout)
+        .unwrap()
+        .lines()
+        .map(ToOwned::to_owned)
+        .collect();
+    files.sort();
+    files
+}
+
 #[test]
 fn a_repository_that_went_back_is_noticed_until_it_is_accepted() {
     let place = Place::that_went_back();
@@ -70,6 +84,33 @@ fn a_repository_that_went_back_is_noticed_until_it_is_accepted() {
     }
     place.run(&["snapshots", "--accept-change"], 0);
     place.backup();
+}
+
+#[test]
+fn data_without_any_snapshot_is_named_and_kept() {
+    let place = Place::new();
+    place.backup();
+    std::fs::remove_dir_all(place.path("state")).unwrap();
+    let end = place.path("repository/end");
+    let records: Vec<_> = std::fs::read_dir(&end)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let files = files_below(&place.path("repository"));
+    for record in &records {
+        std::fs::rename(record, place.path("end-kept")).unwrap();
+    }
+    for verb in ["snapshots", "check", "prune"] {
+        let said = place.run(&[verb], 0);
+        assert!(
+            said.contains("has no snapshot, but 2 packs"),
+            "{verb}: {said}"
+        );
+    }
+    std::fs::rename(place.path("end-kept"), &records[0]).unwrap();
+    assert_eq!(files_below(&place.path("repository")), files);
+    let said = place.run(&["snapshots"], 0);
+    assert!(!said.contains("has no snapshot"), "{said}");
 }
 
 #[test]

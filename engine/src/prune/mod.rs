@@ -88,9 +88,9 @@ pub fn prune(
     observer.event(Event::Phase {
         name: "finding what is needed",
     });
-    if repo.has_no_end()? {
+    if !repo.has_committed()? {
         repo.check_ends()?;
-        // Nobody has finished yet, or what says so is lost: whichever it is, what is there may be needed.
+        // Nobody has committed yet, or what says so is lost: whichever it is, what is there may be needed.
         let exists = packs_that_exist(repo)?;
         report.packs = exists.len() as u64;
         report.bytes = exists.values().sum();

@@ -181,25 +181,66 @@ impl Repo {
             .collect())
     }
 
-    /// Whether no session has ended yet, as far as can be seen.
-    pub(crate) fn has_no_end(&self) -> Result<bool> {
-        Ok(self.list(ObjectKind::End)?.is_empty() && self.settled()? == SettledRecord::default())
+    /// Whether any snapshot was ever committed, as far as can be seen: one that is forgotten counts, and a record that cannot
+    /// be read may be one.
+    pub(crate) fn has_committed(&self) -> Result<bool> {
+        if !self.settled()?.forgotten.is_empty() {
+            return Ok(true);
+        }
+        for stat in self.list(ObjectKind::End)?.iter().rev() {
+            let opened = self
+                .get_listed(stat)
+                .and_then(|bytes| self.open_end(&stat.key, &bytes));
+            match opened {
+                Ok(End::Aborted { .. }) => {}
+                Err(error) if !error.is_damage() => return Err(error),
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
-    /// An error if every record of how a session ended is gone, though packs of sessions that did end are there: a folder
-    /// that was not copied, or lost by a file system, must not look like a repository of which nothing is needed any more.
+    /// Packs and their bytes in a repository of which no snapshot is known, and none that was forgotten; none if there are
+    /// no packs either.
+    pub fn uncommitted(&self) -> Result<Option<(u64, u64)>> {
+        let packs = self.list(ObjectKind::Pack)?;
+        if packs.is_empty() || self.has_committed()? {
+            return Ok(None);
+        }
+        let bytes = packs.iter().map(|stat| stat.size_bytes).sum();
+        Ok(Some((packs.len() as u64, bytes)))
+    }
+
+    /// An error if every record of a snapshot is gone, though packs are there that only a repository with snapshots can hold:
+    /// a folder that was not copied, or lost by a file system, must not look like a repository of which nothing is needed
+    /// any more. How runs ended that failed since then does not change that.
     pub(crate) fn check_ends(&self) -> Result<()> {
-        // In this order: a session whose record is not there any more had an end before.
+        // In this order: a session whose record is not there any more had an end before, and keeps it; a copy that a prune
+        // made has neither, and stands on a snapshot.
         let packs = self.list(ObjectKind::Pack)?;
         let sessions = self.sessions()?;
-        let is_ended = |stat: &ObjectStat| match stat.key {
-            ObjectKey::Pack(name) => !sessions.contains_key(&name.session),
-            _ => false,
-        };
-        if packs.iter().any(is_ended) && self.has_no_end()? {
-            return Err(ends_are_missing());
+        let mut unexplained: BTreeSet<_> = packs
+            .iter()
+            .filter_map(|stat| match stat.key {
+                ObjectKey::Pack(name) => Some(name.session),
+                _ => None,
+            })
+            .filter(|id| !sessions.contains_key(id))
+            .collect();
+        if unexplained.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        for stat in self.list(ObjectKind::End)? {
+            if let ObjectKey::End(id) = stat.key {
+                unexplained.remove(&id);
+            }
+        }
+        let settled = self.settled()?;
+        unexplained.retain(|id| !settled.aborted.contains(id));
+        if unexplained.is_empty() || self.has_committed()? {
+            return Ok(());
+        }
+        Err(ends_are_missing())
     }
 
     /// Whether a session has ended, as things are now.
