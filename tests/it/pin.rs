@@ -114,6 +114,23 @@ fn data_without_any_snapshot_is_named_and_kept() {
 }
 
 #[test]
+fn a_new_repository_is_copied_without_its_empty_folders() {
+    let place = Place::new();
+    let empty = ["-type", "d", "-empty", "-delete"];
+    let found = Command::new("find")
+        .arg(place.path("repository"))
+        .args(empty)
+        .status();
+    assert!(found.unwrap().success());
+    assert!(!place.path("repository/end").exists());
+    place.run(&["snapshots"], 0);
+    place.backup();
+    // With packs there, it is a loss.
+    std::fs::remove_dir_all(place.path("repository/end")).unwrap();
+    place.run(&["snapshots"], 20);
+}
+
+#[test]
 fn a_memory_that_cannot_be_looked_into_is_said() {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;

@@ -37,17 +37,24 @@ pub struct Unreadable {
 impl Repo {
     /// Lists one kind of object.
     pub fn list(&self, kind: ObjectKind) -> Result<Vec<ObjectStat>> {
-        self.backend
-            .list(kind)
-            .map_err(|source| match source.kind() {
-                // A folder of them that was lost is not an empty one.
-                BackendErrorKind::NotFound if kind == ObjectKind::End => ends_are_missing(),
-                _ => Error::Backend {
-                    act: "list",
-                    object: format!("{kind} of {}", self.backend.address()),
-                    source,
-                },
-            })
+        let source = match self.backend.list(kind) {
+            Ok(listed) => return Ok(listed),
+            Err(source) => source,
+        };
+        if source.kind() == BackendErrorKind::NotFound && kind == ObjectKind::End {
+            // A folder of them that was lost is not an empty one; but some tools do not copy empty ones.
+            let packs = self.list(ObjectKind::Pack)?;
+            return if packs.is_empty() {
+                Ok(packs)
+            } else {
+                Err(ends_are_missing())
+            };
+        }
+        Err(Error::Backend {
+            act: "list",
+            object: format!("{kind} of {}", self.backend.address()),
+            source,
+        })
     }
 
     /// Reads a whole object.
