@@ -16,6 +16,7 @@ use keepstone_engine::source::{
 
 use super::client::{self, Accounts, FileKind, Folder, Powers};
 use super::excludes::Rules;
+use super::fitting::fit;
 use super::gather::{Ahead, Found, FoundFile, Gatherer, length_to_read};
 use super::walk::{Batch, Stop, Walk, lost};
 
@@ -334,11 +335,10 @@ impl<'a> Emitter<'a> {
         self.sink.finish(StreamFacts::default())
     }
 
-    /// Without the extended attributes, if they are too many to be kept: anybody may put as many on a file of his own.
+    /// Without extended attributes that are too many to be kept.
     fn fitting(&mut self, path: &RepoPath, mut meta: Meta) -> Meta {
-        if !meta.xattrs_fit() {
-            self.skip(path, TOO_MANY_XATTRS.into());
-            meta.xattrs.clear();
+        if let Some(reason) = fit(&mut meta) {
+            self.skip(path, reason.into());
         }
         meta
     }
@@ -362,8 +362,6 @@ impl<'a> Emitter<'a> {
 }
 
 const CHANGED: &str = "changed while being read";
-const TOO_MANY_XATTRS: &str =
-    "saved without its extended attributes, which are more than can be kept";
 
 /// A sink that fails ends the capture; a file that fails is named and left out.
 enum Failure {

@@ -17,7 +17,7 @@ use super::plan::OnDisk;
 
 const SET_USER_ID: u32 = 0o4000;
 const SET_GROUP_ID: u32 = 0o2000;
-const ACL: &[u8] = b"system.posix_acl_access";
+pub(super) const ACL: &[u8] = b"system.posix_acl_access";
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
 /// Facts that a restore sets on one entry.
@@ -290,7 +290,7 @@ impl Wanted {
 }
 
 /// The group gets no more than everybody.
-fn narrowed(mode: u32) -> u32 {
+pub(super) fn narrowed(mode: u32) -> u32 {
     let everybody = mode & 0o007;
     mode & !(0o070 & !(everybody << 3))
 }

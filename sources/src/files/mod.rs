@@ -43,6 +43,7 @@ mod capture;
 mod client;
 mod excludes;
 mod extent;
+mod fitting;
 mod gather;
 mod metadata;
 mod plan;

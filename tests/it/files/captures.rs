@@ -11,7 +11,9 @@ use keepstone_engine::source::{
 use keepstone_sources::files::{FilesRestoreOptions, FilesSettings, FilesSource};
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 
-use super::tree::{Mount, Place, as_user, capture, chmod, restore_well, set_mtime, write};
+use super::tree::{
+    Mount, Place, acl, as_user, capture, chmod, mode, restore_well, set_mtime, write,
+};
 
 /// Passes everything on, and does something whenever a stream begins or bytes come.
 struct Watching<'a> {
@@ -400,4 +402,32 @@ fn attributes_beyond_what_can_be_kept_are_left_out_and_named() {
     restore_well(&captured, &place.options());
     let restored = place.restored().join("memory/swollen");
     assert_eq!(fs::read(restored).unwrap(), b"its content");
+}
+
+#[test]
+fn who_may_read_a_file_does_not_depend_on_how_many_attributes_it_has() {
+    let place = Place::new();
+    let mount = Mount::tmpfs(&place.source().join("memory"), "64M");
+    let swollen = mount.path().join("swollen");
+    write(&swollen, "for one more user");
+    std::os::unix::fs::chown(&swollen, Some(1000), Some(1001)).unwrap();
+    let list = acl(1002, 6);
+    xattr::set(&swollen, "system.posix_acl_access", &list).unwrap();
+    for number in 0..5000 {
+        xattr::set(&swollen, format!("user.{number}"), b"v").unwrap();
+    }
+    let settings = FilesSettings::new([place.source()]);
+    let captured = MemoryCapture::of(&FilesSource::new(settings)).unwrap();
+    let skipped: Vec<_> = captured.report.skipped.iter().collect();
+    assert!(
+        matches!(&skipped[..], [only] if only.reason.contains("without its user.* attributes")),
+        "{skipped:?}"
+    );
+    restore_well(&captured, &place.options());
+    let restored = place.restored().join("memory/swollen");
+    let found: Vec<_> = xattr::list(&restored).unwrap().collect();
+    assert_eq!(found, ["system.posix_acl_access"]);
+    let found = xattr::get(&restored, "system.posix_acl_access").unwrap();
+    assert_eq!(found, Some(list));
+    assert_eq!(mode(&restored), 0o660);
 }
