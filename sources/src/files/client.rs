@@ -336,7 +336,9 @@ pub(super) fn reason(error: &io::Error) -> String {
         _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE) => "too many open files".into(),
             Some(Errno::LOOP) => "a symbolic link is in the way".into(),
-            _ => error.to_string().to_lowercase(),
+            Some(_) => error.to_string().to_lowercase(),
+            // Our own words are in lower case already, and may name a path.
+            None => error.to_string(),
         },
     }
 }
@@ -428,5 +430,18 @@ fn kind_of(kind: FileType) -> Option<FileKind> {
         FileType::BlockDevice => Some(FileKind::BlockDevice),
         FileType::CharacterDevice => Some(FileKind::CharDevice),
         FileType::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_words_are_in_lower_case_and_paths_stay_as_they_are() {
+        let own = io::Error::other("its first name Photos/A.JPG was not restored");
+        assert_eq!(reason(&own), "its first name Photos/A.JPG was not restored");
+        let system = io::Error::from(Errno::NOTEMPTY);
+        assert!(reason(&system).starts_with("directory not empty"));
     }
 }
