@@ -139,8 +139,9 @@ impl Apply<'_> {
             return Ok(());
         }
         let folder = stack.folder()?;
-        // A file that is damaged never comes: what is in its way goes once it is there.
-        if !matches!(step.what, What::File(_)) {
+        // A file that is damaged never comes, nor do its further names: what is in the way of those goes once they can be
+        // placed.
+        if !matches!(step.what, What::File(_) | What::HardLink(_)) {
             self.clear(&step.clear)?;
         }
         let name = step.path.name().unwrap_or_default();
@@ -253,6 +254,7 @@ impl Apply<'_> {
                 if leader.kind != FileKind::File || !made.same_inode(&leader) {
                     return Err(io::Error::other("its first name changed meanwhile"));
                 }
+                self.clear(&step.clear)?;
                 temp.place(name)
             })
         })

@@ -287,6 +287,11 @@ fn show_plan(
     run.context
         .ui
         .line(&format!("dry run: {changes}, {unchanged} unchanged"))?;
+    if planned.damaged {
+        let text = format!("what is damaged would be left out. {DAMAGE_ADVICE}");
+        run.context.ui.warning(&text);
+        return Ok(ExitCode::Damage);
+    }
     Ok(if planned.problems.is_empty() {
         ExitCode::Done
     } else {

@@ -99,7 +99,8 @@ impl Survey<'_> {
         })
     }
 
-    /// With `verify`, a file counts as unchanged only if its content is equal.
+    /// With `verify`, a file counts as unchanged only if its content is equal. An error that is damage concerns this file
+    /// alone: nobody can tell whether it is equal, and there is nothing to write in its place.
     pub(super) fn check_content(
         &mut self,
         mut step: Step,

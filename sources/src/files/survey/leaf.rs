@@ -7,6 +7,7 @@ use super::Survey;
 use crate::files::client::FileKind;
 use crate::files::metadata::Names;
 use crate::files::plan::{Act, FileWish, Step, What};
+use crate::files::write::what_is_damaged;
 
 impl Survey<'_> {
     pub(super) fn leaf(&mut self, path: &RepoPath, item: ItemInfo) -> Result<(), SourceError> {
@@ -20,14 +21,21 @@ impl Survey<'_> {
                 linked: None,
             }),
             NodeKind::Link(target) => What::Link(target),
-            NodeKind::HardLink(first) => {
-                let Some(what) = self.hard_link(path, &first)? else {
+            NodeKind::HardLink(first) => match self.hard_link(path, &first) {
+                Ok(Some(what)) => what,
+                Ok(None) => {
                     let reason = format!("is a hard link to {first}, which is no file here");
-                    self.problem(path, reason);
+                    self.stays(path, reason);
                     return Ok(());
-                };
-                what
-            }
+                }
+                Err(error) if error.is_damage() => {
+                    let what = what_is_damaged(&error);
+                    self.plan.damaged = true;
+                    self.stays(path, format!("is a hard link to {first}: {what}"));
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            },
             NodeKind::Fifo => What::Node(FileKind::Fifo, (0, 0)),
             NodeKind::Socket | NodeKind::Dir => {
                 self.leave_out(path, &self.notes.sockets);
@@ -43,15 +51,26 @@ impl Survey<'_> {
             NodeKind::CharDevice(major, minor) => What::Node(FileKind::CharDevice, (major, minor)),
         };
         match self.step(path.clone(), what, wanted) {
-            Ok((step, on_disk)) => {
-                let step = self.check_content(step, on_disk.as_ref())?;
-                self.plan
-                    .push(step, on_disk.as_ref().map(|on_disk| &on_disk.stat));
-            }
+            Ok((step, on_disk)) => match self.check_content(step, on_disk.as_ref()) {
+                Ok(step) => self
+                    .plan
+                    .push(step, on_disk.as_ref().map(|on_disk| &on_disk.stat)),
+                Err(error) if error.is_damage() => {
+                    self.plan.damaged = true;
+                    self.problem(path, what_is_damaged(&error));
+                }
+                Err(error) => return Err(error),
+            },
             Err(reason) if reason.is_empty() => {}
             Err(reason) => self.problem(path, reason),
         }
         Ok(())
+    }
+
+    /// Names an entry that cannot be restored; what is there under its name is not extra.
+    fn stays(&mut self, path: &RepoPath, reason: String) {
+        self.problem(path, reason);
+        self.see_name(path);
     }
 
     fn leave_out(&mut self, path: &RepoPath, names: &Names) {
