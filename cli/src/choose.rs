@@ -151,6 +151,11 @@ fn refuse_unreadable(found: &Readable, prefix: &str) -> Result<(), CliError> {
             let (object, source) = (object.clone(), source.clone());
             Err(Error::Corrupt { object, source }.into())
         }
+        // Listed and gone: no prune says that it took it.
+        Error::Missing { object } => {
+            let object = object.clone();
+            Err(Error::Missing { object }.into())
+        }
         _ => Ok(()),
     }
 }
@@ -159,4 +164,31 @@ fn failed_in(snapshot: &Snapshot) -> String {
     let failed = snapshot.sources.iter().filter(|s| s.failure.is_some());
     let names: Vec<_> = failed.map(|source| source.name.as_str()).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use keepstone_engine::id::SnapshotId;
+
+    use super::*;
+    use crate::exit::ExitCode;
+
+    #[test]
+    fn a_record_that_is_listed_and_gone_is_damage_and_no_unknown_snapshot() {
+        let id = SnapshotId::from_bytes([0xab; 16]);
+        let object = format!("end/{id}");
+        let found = Readable {
+            snapshots: Vec::new(),
+            damaged: vec![Unreadable {
+                snapshot: Some(id),
+                why: Error::Missing {
+                    object: object.clone(),
+                },
+            }],
+        };
+        let error = refuse_unreadable(&found, "abab").unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Damage);
+        assert_eq!(error.message(), format!("{object} is missing"));
+        assert!(refuse_unreadable(&found, "cdcd").is_ok());
+    }
 }
