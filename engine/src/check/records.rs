@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{CheckReport, Consequence, damage};
-use crate::backend::{ObjectKey, ObjectKind};
+use crate::backend::{ObjectKey, ObjectKind, ObjectStat};
 use crate::crypto::format::decode_slot;
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::repo::Repo;
 use crate::repo::format as config_format;
 use crate::session::{ForgottenRecord, SettledRecord, TombstoneRecord};
@@ -13,46 +14,66 @@ use crate::snapshot::format::End;
 
 pub(super) fn check(repo: &Repo, report: &mut CheckReport) -> Result<()> {
     check_config(repo, report)?;
-    check_chains(repo, report)?;
     check_slots(repo, report)?;
-    if let Err(error) = repo.check_ends() {
-        let all = vec![("all of them".to_owned(), "every path".to_owned())];
-        report.add("end/", damage(error)?, Consequence::Snapshots(all));
-    }
+    let ends = check_ends(repo, report)?;
+    check_chains(repo, &ends, report)?;
     let forgotten = Error::unless_damaged(repo.forgotten())?.unwrap_or_default();
+    let mut records = ends;
     for kind in [
-        ObjectKind::End,
         ObjectKind::Forgotten,
         ObjectKind::Session,
         ObjectKind::Tombstone,
         ObjectKind::Settled,
     ] {
-        for stat in repo.list(kind)? {
-            let opened = match stat.key {
-                ObjectKey::End(id) => repo.end(id).map(drop),
-                ObjectKey::Session(id) => repo.session(id).map(drop),
-                ObjectKey::Forgotten(_) => repo.read_small::<ForgottenRecord>(&stat.key).map(drop),
-                ObjectKey::Tombstone(_) => repo.read_small::<TombstoneRecord>(&stat.key).map(drop),
-                _ => repo.read_small::<SettledRecord>(&stat.key).map(drop),
-            };
-            match opened {
-                Ok(()) | Err(Error::Missing { .. }) => {}
-                // It was given up.
-                Err(_) if matches!(stat.key, ObjectKey::End(id) if forgotten.contains(&id)) => {}
-                Err(error) => {
-                    let consequence = match stat.key {
-                        ObjectKey::End(id) => Consequence::Snapshots(vec![(
-                            id.to_string(),
-                            "the whole snapshot".into(),
-                        )]),
-                        _ => Consequence::Nothing,
-                    };
-                    report.add(stat.key.to_string(), damage(error)?, consequence);
+        records.extend(repo.list(kind)?);
+    }
+    for stat in records {
+        check_record(repo, &stat.key, &forgotten, report)?;
+    }
+    Ok(())
+}
+
+fn check_record(
+    repo: &Repo,
+    key: &ObjectKey,
+    forgotten: &BTreeSet<SessionId>,
+    report: &mut CheckReport,
+) -> Result<()> {
+    let opened = match *key {
+        ObjectKey::End(id) => repo.end(id).map(drop),
+        ObjectKey::Session(id) => repo.session(id).map(drop),
+        ObjectKey::Forgotten(_) => repo.read_small::<ForgottenRecord>(key).map(drop),
+        ObjectKey::Tombstone(_) => repo.read_small::<TombstoneRecord>(key).map(drop),
+        _ => repo.read_small::<SettledRecord>(key).map(drop),
+    };
+    match opened {
+        Ok(()) | Err(Error::Missing { .. }) => {}
+        // It was given up.
+        Err(_) if matches!(*key, ObjectKey::End(id) if forgotten.contains(&id)) => {}
+        Err(error) => {
+            let consequence = match *key {
+                ObjectKey::End(id) => {
+                    Consequence::Snapshots(vec![(id.to_string(), "the whole snapshot".into())])
                 }
-            }
+                _ => Consequence::Nothing,
+            };
+            report.add(key.to_string(), damage(error)?, consequence);
         }
     }
     Ok(())
+}
+
+/// How sessions ended, as listed; none if that is lost, which must not end the check: the rest may be whole, and a copy of
+/// them may be put back.
+fn check_ends(repo: &Repo, report: &mut CheckReport) -> Result<Vec<ObjectStat>> {
+    let listed = repo
+        .list(ObjectKind::End)
+        .and_then(|ends| repo.check_ends().map(|()| ends));
+    listed.or_else(|error| {
+        let all = vec![("all".to_owned(), "every path".to_owned())];
+        report.add("end/", damage(error)?, Consequence::Snapshots(all));
+        Ok(Vec::new())
+    })
 }
 
 fn check_config(repo: &Repo, report: &mut CheckReport) -> Result<()> {
@@ -71,14 +92,14 @@ fn check_config(repo: &Repo, report: &mut CheckReport) -> Result<()> {
 }
 
 /// Every snapshot names its writer's previous one by its hash: one that is not there was removed behind our back.
-fn check_chains(repo: &Repo, report: &mut CheckReport) -> Result<()> {
+fn check_chains(repo: &Repo, ends: &[ObjectStat], report: &mut CheckReport) -> Result<()> {
     if Error::unless_damaged(repo.settled())?.is_none_or(|settled| !settled.forgotten.is_empty()) {
         // Records of settled snapshots are gone for good reason.
         return Ok(());
     }
     let (mut hashes, mut named) = (BTreeSet::new(), Vec::new());
-    for stat in repo.list(ObjectKind::End)? {
-        let Some(bytes) = Error::unless_damaged(repo.get_listed(&stat))? else {
+    for stat in ends {
+        let Some(bytes) = Error::unless_damaged(repo.get_listed(stat))? else {
             // Which one it was, nobody can tell: it is named already.
             return Ok(());
         };

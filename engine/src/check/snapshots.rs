@@ -8,7 +8,7 @@ use super::packs::Packs;
 use super::{CheckReport, content, damage};
 use crate::backend::PackName;
 use crate::backup::Cancel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::limits;
 use crate::path::RepoPath;
@@ -31,8 +31,9 @@ pub(super) fn check(
         &Usable::Except(std::collections::BTreeSet::new()),
         true,
     )?;
-    // The records have been looked at before.
-    let snapshots = repo.readable_snapshots()?.snapshots;
+    // The records have been looked at before; where all of them are lost, that was found then.
+    let readable = Error::unless_damaged(repo.readable_snapshots())?.unwrap_or_default();
+    let snapshots = readable.snapshots;
     let read = readers > 0;
     let made = if read {
         content::verify(&store, &snapshots, readers, observer, cancel)?

@@ -245,6 +245,30 @@ fn a_settled_list_that_does_not_open_stops_no_restore() {
     assert_eq!(world.code(&["check"]), 0);
 }
 
+#[test]
+fn records_that_are_all_gone_are_named_and_the_rest_is_checked() {
+    let world = World::filled();
+    world.backup_at("2024-05-01 10:00", &[]);
+    fs::remove_dir_all(world.path("repo/end")).unwrap();
+    let pack = world.packs().swap_remove(0);
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&pack, &bytes).unwrap();
+    insta::assert_snapshot!(world.run(&["check"]), @r###"
+    exit 20
+    -- stdout
+    end/: every record of a snapshot in end/ is missing; 1 snapshot hit: all at every path
+    0 snapshots in PACKS: 1 problem
+    "###);
+    insta::assert_snapshot!(world.run(&["check", "--read-data"]), @r###"
+    exit 20
+    -- stdout
+    end/: every record of a snapshot in end/ is missing; 1 snapshot hit: all at every path
+    packs/ID1.ID2-d: its outer hash is wrong: bytes have changed since it was written (no snapshot stands on it)
+    0 snapshots in PACKS: 2 problems
+    "###);
+}
+
 /// Changes a byte in the middle of an object.
 fn flip(world: &World, folder: &str, name: &str) {
     let path = world.path("repo").join(folder).join(name);
