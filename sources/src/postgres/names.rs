@@ -12,10 +12,18 @@ pub(crate) const STAGED: &str = "keepstone";
 pub(crate) const BEFORE: &str = "before";
 /// Longest name that a server keeps whole, in bytes.
 const NAME_BYTES_MAX: usize = 63;
+/// How much of its hash stands for the end of a name.
+const HASH_DIGITS: usize = 12;
 
-/// `<name>__<word>_<id>`, the name cut where the whole would be too long.
+/// `<name>__<word>_<id>`. Where that would be too long, the name is cut, and digits of its hash tell it from others that
+/// begin alike.
 pub(crate) fn beside(name: &str, word: &str, id: &str) -> String {
-    let ending = ending(word, id);
+    let mut ending = ending(word, id);
+    if name.len() + ending.len() > NAME_BYTES_MAX {
+        let hash = blake3::hash(name.as_bytes()).to_hex();
+        ending.insert_str(0, hash.get(..HASH_DIGITS).unwrap_or_default());
+        ending.insert(0, '_');
+    }
     let room = NAME_BYTES_MAX.saturating_sub(ending.len());
     let end = (0..=room.min(name.len()))
         .rev()
@@ -75,6 +83,10 @@ mod tests {
         assert!(long.starts_with("ää") && long.ends_with("__keepstone_0a1b2c3d"));
         let kept = beside(&"ä".repeat(31), BEFORE, "0a1b2c3d");
         assert!(was(&kept, &"ä".repeat(31)) && !was(&kept, "ä"));
+        // Two names of which only the same beginning is left.
+        let [one, two] = [1, 2].map(|n| format!("{}{n}", "x".repeat(60)));
+        let [kept, other] = [&one, &two].map(|name| beside(name, BEFORE, "0a1b2c3d"));
+        assert!(kept != other && was(&kept, &one) && !was(&kept, &two));
         assert!(!was("app", "app") && !was("app__keepstone_0a1b2c3d", "app"));
     }
 }
