@@ -3,6 +3,7 @@
 mod capture;
 mod export;
 mod faults;
+mod kept;
 mod kill;
 mod locks;
 mod restore;

@@ -58,7 +58,7 @@
 //! transaction, which ends the sessions that are in the way: at any moment, kill -9 included, every database is
 //! the old one or every database is the new one. Rolling back is the same transaction the other way. What a restore
 //! made carries a mark at the end of its comment until it is discarded; a fresh process with the plan alone finishes
-//! or undoes it.
+//! or undoes it. Nothing is rolled back where what is live is not what this restore made.
 //!
 //! Roles that the server lacks are made first and go again on a rollback. Existing roles are not changed. Extensions,
 //! roles and versions that would not work are refused before anything is made; how much space the server's disks

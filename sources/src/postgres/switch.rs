@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
-use super::client::{Row, Session};
+use super::client::Session;
 use super::error::PgError;
-use super::mark::{comment_on, id_of, marked, proper};
+use super::mark::{Marked, comment_on};
 use super::names;
 use super::rebuild::{DatabasePlan, PlanState, maintenance, take_turn};
 use super::settings::PostgresSettings;
@@ -22,8 +22,8 @@ use super::wire::Stop;
 /// How often sessions that are in the way are asked to leave.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What lies on the server under the names of the plan: name to comment, if any.
-type Found = BTreeMap<String, Option<String>>;
+/// The databases of the server: name to comment.
+type Found = BTreeMap<String, Marked>;
 
 /// Puts every staged database in the place of the live one.
 pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
@@ -33,11 +33,7 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
     let mut renames = Vec::new();
     for database in &state.databases {
         let live = found.get(&database.live);
-        match (
-            &database.before,
-            switcher.is_ours(&found, &database.staged),
-            live,
-        ) {
+        match (&database.before, state.made(&found, &database.staged), live) {
             (Some(before), true, Some(_)) => {
                 renames.push(names::rename(&database.live, before));
                 renames.push(format!(
@@ -58,7 +54,7 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
                 ));
             }
             // Switched before, by a process that did not live to tell.
-            (_, false, _) if switcher.is_ours(&found, &database.live) => {}
+            (_, false, _) if state.made(&found, &database.live) => {}
             (_, false, _) => {
                 return Err(SourceError::new(
                     SourceErrorKind::Missing,
@@ -73,7 +69,8 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
     switcher.rename_all(&mut session, &renames, "cannot switch the databases")
 }
 
-/// Brings back what was there before and drops what was made.
+/// Brings back what was there before and drops what was made. Where what is live was made by another, or what was there
+/// before is gone, nothing changes: it may be all there is.
 pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
     let switcher = Switcher { settings, state };
     let mut session = switcher.take_turn()?;
@@ -84,14 +81,18 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
             .before
             .as_ref()
             .filter(|before| found.contains_key(*before));
-        let switched = switcher.is_ours(&found, &database.live);
+        let switched = state.made(&found, &database.live);
         if switched {
+            if let (Some(before), None) = (&database.before, kept) {
+                return Err(switcher.is_gone(&database.live, before));
+            }
             renames.push(names::rename(&database.live, &database.staged));
+        } else if found.contains_key(&database.live)
+            && (kept.is_some() || state.heirs(&found, database).next().is_some())
+        {
+            return Err(switcher.is_another(database));
         }
         let Some(before) = kept else { continue };
-        if !switched && found.contains_key(&database.live) {
-            return Err(switcher.is_another(&database.live, before));
-        }
         renames.push(names::rename(before, &database.live));
         renames.push(format!(
             "ALTER DATABASE {} ALLOW_CONNECTIONS {}",
@@ -110,52 +111,90 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
     switcher.drop_roles(&mut session)
 }
 
-/// Drops what the switch had kept, and the marks. What this restore switched in may be kept by a later one by now; where
-/// it is dropped with that, what comes after it inherits its mark, as the proof that what this one kept is not all
-/// there is.
+/// Drops what the switch had kept, and the marks.
 pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<(), SourceError> {
     let switcher = Switcher { settings, state };
     let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
-    let mut kept = Vec::new();
-    for database in &state.databases {
-        let name = database.before.as_ref();
-        let Some((before, comment)) = name.and_then(|name| found.get_key_value(name)) else {
-            continue;
-        };
-        let inherited = id_of(comment.as_deref());
-        let heirs = switcher.bearers(&mut session, database, &state.id)?;
-        // A discard that was cut off may have handed the mark on.
-        let has_heir = match &inherited {
-            Some(id) => switcher.bearers(&mut session, database, id)?.len() > 1,
-            None => false,
-        };
-        if heirs.is_empty() && !has_heir {
-            // Never switched, or replaced by somebody: what is kept may be all there is.
-            return Err(switcher.is_another(&database.live, before));
-        }
-        kept.push((before, inherited, heirs));
+    let unproved = |database: &DatabasePlan| switcher.is_another(database);
+    let discarding = discarding(&found, state).map_err(unproved)?;
+    for (name, comment) in &discarding.handed_on {
+        switcher.comment(&mut session, "DATABASE", name, comment)?;
     }
-    for (before, inherited, heirs) in kept {
-        if let Some(id) = inherited {
-            for (name, comment) in heirs {
-                let comment = marked(comment.as_deref(), &id);
-                let sql = comment_on("DATABASE", &name, Some(&comment));
-                switcher.run(&mut session, &sql)?;
-            }
-        }
-        switcher.drop_database(&mut session, before)?;
+    for name in &discarding.dropped {
+        switcher.drop_database(&mut session, name)?;
     }
     for (role, comment) in marked_roles(&mut session, &state.id)? {
-        switcher.run(&mut session, &comment_on("ROLE", &role, comment.as_deref()))?;
+        switcher.comment(&mut session, "ROLE", &role, &comment.without(&state.id))?;
     }
-    for database in &state.databases {
-        for (name, comment) in switcher.bearers(&mut session, database, &state.id)? {
-            let sql = comment_on("DATABASE", &name, comment.as_deref());
-            switcher.run(&mut session, &sql)?;
-        }
+    for (name, comment) in &discarding.unmarked {
+        switcher.comment(&mut session, "DATABASE", name, comment)?;
     }
     Ok(())
+}
+
+/// What a discard does, in this order: a process that is killed in between leaves what the next one needs.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Discarding<'a> {
+    /// Comments that what comes after gets first.
+    handed_on: Vec<(&'a str, Marked)>,
+    /// Databases that are dropped.
+    dropped: Vec<&'a str>,
+    /// Comments in the end.
+    unmarked: Vec<(&'a str, Marked)>,
+}
+
+/// Decides what a discard does, or answers with a database of which nothing shows that what is kept is not all there is.
+///
+/// What this restore switched in may be kept by a later one by now, and what it kept may be what an earlier one switched
+/// in. Of that one nothing is left when it is dropped, and what comes after stands for it, as the proof that what the
+/// earlier one kept is not all there is either.
+fn discarding<'a>(
+    found: &'a Found,
+    state: &'a PlanState,
+) -> Result<Discarding<'a>, &'a DatabasePlan> {
+    let mut discarding = Discarding::default();
+    for database in &state.databases {
+        let heirs: Vec<_> = state.heirs(found, database).collect();
+        let before = database.before.as_ref();
+        let kept = before.and_then(|before| found.get_key_value(before));
+        if kept.is_some() && heirs.is_empty() {
+            // Never switched, or replaced by somebody.
+            return Err(database);
+        }
+        for (name, comment) in heirs {
+            let mut comment = comment.clone();
+            if let Some((_, kept)) = kept.filter(|(_, kept)| kept.ids().next().is_some()) {
+                comment.stands_for.extend(kept.ids().cloned());
+                discarding.handed_on.push((name, comment.clone()));
+            }
+            discarding.unmarked.push((name, comment.without(&state.id)));
+        }
+        discarding
+            .dropped
+            .extend(kept.map(|(before, _)| before.as_str()));
+    }
+    Ok(discarding)
+}
+
+impl PlanState {
+    /// Whether this restore made the database of this name.
+    fn made(&self, found: &Found, name: &str) -> bool {
+        let made = found.get(name).and_then(|comment| comment.made.as_ref());
+        made == Some(&self.id)
+    }
+
+    /// What this restore made of a database and what comes after that, where it is live or was.
+    fn heirs<'a>(
+        &'a self,
+        found: &'a Found,
+        database: &'a DatabasePlan,
+    ) -> impl Iterator<Item = (&'a String, &'a Marked)> {
+        let live = &database.live;
+        found.iter().filter(move |(name, comment)| {
+            comment.bears(&self.id) && (*name == live || names::was(name, live))
+        })
+    }
 }
 
 struct Switcher<'a> {
@@ -190,57 +229,51 @@ impl Switcher<'_> {
     }
 
     fn look(&self, session: &mut Session) -> Result<Found, SourceError> {
-        let sql = format!(
-            "SELECT d.datname, shobj_description(d.oid, 'pg_database')
-             FROM pg_database d WHERE d.datname IN ({})",
-            literals(self.names())
-        );
-        let rows = self.list(session, &sql)?;
-        let found = rows
-            .iter()
-            .map(|row| (row.text(0), row.get(1).map(ToOwned::to_owned)));
-        Ok(found.collect())
-    }
-
-    fn list(&self, session: &mut Session, sql: &str) -> Result<Vec<Row>, SourceError> {
-        session.query(sql).map_err(|error| {
+        let sql = "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database";
+        let rows = session.query(sql).map_err(|error| {
             error.during(format!(
                 "cannot list the databases at {}",
                 self.settings.server()
             ))
-        })
+        })?;
+        let found = rows
+            .iter()
+            .map(|row| (row.text(0), Marked::parse(row.get(1))));
+        Ok(found.collect())
     }
 
-    /// Databases with the mark of a restore that are live or were, each with its comment proper.
-    fn bearers(
+    fn comment(
         &self,
         session: &mut Session,
-        database: &DatabasePlan,
-        id: &str,
-    ) -> Result<Vec<(String, Option<String>)>, SourceError> {
-        let sql = "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database";
-        let rows = self.list(session, sql)?;
-        Ok(rows
-            .iter()
-            .filter(|row| id_of(row.get(1)).as_deref() == Some(id))
-            .map(|row| (row.text(0), proper(row.get(1))))
-            .filter(|(name, _)| *name == database.live || names::was(name, &database.live))
-            .collect())
-    }
-
-    /// Whether this restore made the database of this name.
-    fn is_ours(&self, found: &Found, name: &str) -> bool {
-        let comment = found.get(name).and_then(Option::as_deref);
-        id_of(comment).as_ref() == Some(&self.state.id)
+        what: &str,
+        name: &str,
+        comment: &Marked,
+    ) -> Result<(), SourceError> {
+        let comment = comment.comment();
+        self.run(session, &comment_on(what, name, comment.as_deref()))
     }
 
     /// Its mark is gone, and with it the proof that what it replaced may go.
-    fn is_another(&self, live: &str, before: &str) -> SourceError {
+    fn is_another(&self, database: &DatabasePlan) -> SourceError {
+        let replaced = database.before.iter();
+        let replaced = replaced.map(|before| format!("; what it replaced is {before}"));
         SourceError::new(
             SourceErrorKind::Occupied,
             format!(
-                "database {live} at {} is no longer the one that this restore switched in, or its comment was \
-                 changed; what it replaced is {before}",
+                "database {} at {} is no longer the one that this restore switched in, or its comment was changed{}",
+                database.live,
+                self.settings.server(),
+                replaced.collect::<String>()
+            ),
+        )
+    }
+
+    /// There is nothing to bring back: without what is live there would be nothing.
+    fn is_gone(&self, live: &str, before: &str) -> SourceError {
+        SourceError::new(
+            SourceErrorKind::Missing,
+            format!(
+                "database {before} is no longer at {}: it is what {live} was before this restore",
                 self.settings.server()
             ),
         )
@@ -313,7 +346,7 @@ impl Switcher<'_> {
             match session.execute(&format!("DROP ROLE IF EXISTS {}", ident(&role))) {
                 // Somebody uses it by now.
                 Err(error) if error.code() == "2BP01" => {
-                    self.run(session, &comment_on("ROLE", &role, comment.as_deref()))?;
+                    self.comment(session, "ROLE", &role, &comment.without(&self.state.id))?;
                 }
                 Err(error) => return Err(error.during(format!("cannot drop role {role}"))),
                 Ok(()) => {}
@@ -323,18 +356,18 @@ impl Switcher<'_> {
     }
 }
 
-/// Roles that a restore made, each with its comment proper.
+/// Roles that a restore made, each with its comment.
 pub(crate) fn marked_roles(
     session: &mut Session,
     id: &str,
-) -> Result<Vec<(String, Option<String>)>, SourceError> {
+) -> Result<Vec<(String, Marked)>, SourceError> {
     let sql = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles";
     let rows = session
         .query(sql)
         .map_err(|error| error.during("cannot list the roles"))?;
     Ok(rows
         .iter()
-        .filter(|row| id_of(row.get(1)).as_deref() == Some(id))
-        .map(|row| (row.text(0), proper(row.get(1))))
+        .map(|row| (row.text(0), Marked::parse(row.get(1))))
+        .filter(|(_, comment)| comment.made.as_deref() == Some(id))
         .collect())
 }
