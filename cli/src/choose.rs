@@ -83,6 +83,35 @@ impl Context {
         Ok(found)
     }
 
+    /// Finds snapshots that are to be changed or removed: `latest` never means another than the newest, as it does where
+    /// something is only read.
+    pub(crate) fn find_snapshots_to_change<'a>(
+        &self,
+        all: &'a Readable,
+        references: &[SnapshotRef],
+        filter: &FilterArgs,
+    ) -> Result<Vec<&'a Listed>, CliError> {
+        let engine_filter = filter_of(filter);
+        for reference in references {
+            let wanted = wanted(reference);
+            let Ok(listed) = select(&all.snapshots, &wanted, &engine_filter) else {
+                continue;
+            };
+            if let Some(partial) =
+                passed_over(&all.snapshots, &wanted, &engine_filter, Some(listed))
+            {
+                let (newer, whole) = (self.shown(partial), self.shown(listed));
+                let failed = failed_in(&partial.snapshot);
+                let problem = format!(
+                    "{reference} could be {whole}, or {newer}, which is newer, but partial: {failed} failed"
+                );
+                return Err(CliError::usage(printable(&problem))
+                    .hint("Name the snapshot that is meant by its id."));
+            }
+        }
+        self.find_snapshots(all, references, filter)
+    }
+
     /// Warns that something failed in a newer snapshot, which is why it was not taken.
     fn name_passed_over(&self, partial: &Listed, filter: &Filter) {
         let remedy = if filter.sources.is_empty() {
@@ -98,7 +127,7 @@ impl Context {
 
     fn only_partial(&self, error: Error, partial: &Listed, filter: &Filter) -> CliError {
         let remedy = if filter.sources.is_empty() {
-            ". Say with --source NAME which source is meant, and the newest snapshot that holds it is taken"
+            ". Name it by its id, or say with --source NAME which source is meant, and the newest snapshot that holds it is taken"
         } else {
             ""
         };

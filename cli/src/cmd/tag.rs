@@ -67,7 +67,7 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
             .filter(|listed| filter.accepts(&listed.snapshot))
             .collect()
     } else {
-        context.find_snapshots(&all, &args.snapshots, &args.filter)?
+        context.find_snapshots_to_change(&all, &args.snapshots, &args.filter)?
     };
     let mut changes = 0_u64;
     for listed in chosen {

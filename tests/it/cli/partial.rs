@@ -79,6 +79,42 @@ fn whoever_gets_older_data_is_told_what_failed_since() {
 }
 
 #[test]
+fn what_is_forgotten_or_tagged_is_never_another_than_the_newest() {
+    let world = scene();
+    let ids = || {
+        let listed = world.json(&["snapshots"]);
+        let ids = listed.iter().filter_map(|line| line["id"].as_str());
+        ids.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let before = ids();
+    assert_eq!(before.len(), 2);
+    insta::assert_snapshot!(world.run(&["forget", "latest"]), @r###"
+    exit 2
+    -- stderr
+    error: latest could be ID1 of 2024-05-01 10:00:00, or ID2 of 2024-05-02 10:00:00, which is newer, but partial: x failed
+    hint: Name the snapshot that is meant by its id.
+    "###);
+    for arguments in [
+        &["forget", "latest", "--dry-run"][..],
+        &["forget", "latest", "--source", "x"],
+        &["tag", "--add", "good", "latest"],
+        &["tag", "--add", "good", "latest", "--source", "x"],
+    ] {
+        let said = world.run(arguments);
+        assert!(said.starts_with("exit 2"), "{arguments:?}: {said}");
+        assert!(said.contains("Name the snapshot"), "{arguments:?}: {said}");
+    }
+    assert_eq!(ids(), before);
+    // What is asked for is whole in the newest; or all before it is as far away as it seems.
+    world.ok(&["tag", "--add", "good", "latest", "--source", "files"]);
+    world.backup(&["backup", "w", "x=command:printf y"]);
+    let said = world.run(&["forget", "latest~1"]);
+    assert!(said.contains("latest~1 could be"), "{said}");
+    world.ok(&["forget", "latest"]);
+    assert_eq!(ids().len(), 2);
+}
+
+#[test]
 fn where_all_is_partial_a_source_can_be_had_by_its_name() {
     let world = World::new();
     let partial = ["backup", "--partial", "/nonexistent", "ok=command:printf x"];
@@ -97,7 +133,7 @@ fn where_all_is_partial_a_source_can_be_had_by_its_name() {
             exit 1
             -- stderr
             error: no complete snapshot fits the filters
-            hint: Snapshot ID1 of TIME is partial: files failed. Say with --source NAME which source is meant, and the newest snapshot that holds it is taken.
+            hint: Snapshot ID1 of TIME is partial: files failed. Name it by its id, or say with --source NAME which source is meant, and the newest snapshot that holds it is taken.
             "###);
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn decide_all(
     match request {
         ForgetRequest::Named(references) => {
             let (unreadable, others) = unreadable_ones(references, found)?;
-            let named = context.find_snapshots(found, &others, &filter)?;
+            let named = context.find_snapshots_to_change(found, &others, &filter)?;
             let ids = named.into_iter().map(|listed| listed.id).chain(unreadable);
             let verdict = |id| Verdict {
                 id,
