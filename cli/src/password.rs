@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
+use crate::cancel::cancel;
 use crate::environment::Environment;
 use crate::error::CliError;
 use crate::ui::Ui;
@@ -70,6 +71,8 @@ pub(crate) fn ask(question: &str, ui: &Ui) -> Result<Secret, CliError> {
             source: None,
         });
     }
+    // Whoever listens to ^C is not ended by it: only then the terminal gets its echo back.
+    cancel();
     let password = rpassword::prompt_password(format!("{question}: "))
         .map(Zeroizing::new)
         .map_err(|source| match source.kind() {

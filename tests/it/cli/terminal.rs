@@ -173,6 +173,38 @@ fn a_question_ends_with_the_first_interrupt() {
 }
 
 #[test]
+fn an_interrupt_at_a_password_leaves_a_terminal_with_an_echo() {
+    use std::io::Write as _;
+    let world = World::filled();
+    let mut snapshots = world.command(&["snapshots"]);
+    snapshots.env_remove("KEEPSTONE_KEY_FILE");
+    // The shell stays, and says in what state it finds the terminal.
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "trap : INT; \"$@\"; echo ended $?; stty -a", "sh"])
+        .arg(snapshots.get_program())
+        .args(snapshots.get_args())
+        .current_dir(world.home());
+    for (name, value) in snapshots.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let mut terminal = Terminal::of(&shell, 100);
+    wait_until("it asks", || {
+        terminal.shown().contains("password of the repository:")
+    });
+    let mut typed = terminal.child.stdin.take().unwrap();
+    typed.write_all(b"\x03").unwrap();
+    let (_, shown) = terminal.end();
+    drop(typed);
+    for said in ["error: interrupted", "ended 130", " echo ", " icanon "] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+}
+
+#[test]
 fn a_password_is_asked_for_and_not_shown() {
     use std::io::Write as _;
     let world = World::bare();
