@@ -247,7 +247,7 @@ fn engine_advice(error: &EngineError) -> Option<String> {
             "Use another --repo; keepstone does not read or write it."
         }
         EngineError::Validation { .. } => {
-            "Live data is as it was. Run keepstone check, then try again."
+            "Live data is as it was. What differs is listed above: a server of another version, or with other settings, may not be able to hold it. If the repository is suspected, run keepstone check --read-data."
         }
         EngineError::NotUndone { .. } => {
             "keepstone restore --list names it. --rollback tries again; --discard-old lets it be."
