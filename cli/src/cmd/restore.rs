@@ -3,6 +3,7 @@
 mod earlier;
 mod folder;
 mod live;
+mod record;
 mod selection;
 mod steps;
 

@@ -1,43 +1,31 @@
 //! What earlier restores have kept or left: it is listed, finished, undone or dropped. Nothing is touched that a process
 //! still works on.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use keepstone_engine::Error as EngineError;
 use keepstone_engine::id::ObjectId;
 use keepstone_engine::repo::{Store, Usable};
 use keepstone_engine::restore::{
     CapturedItems, HeldEntry, Journal, JournalEntry, Recovery, discard as discard_old,
     is_unfinished, recover, rollback as roll_back, unfinished,
 };
-use keepstone_engine::source::{Phase, Target};
-use serde::{Deserialize, Serialize};
+use keepstone_engine::source::{Phase, SourceErrorKind, Target};
+use serde::Serialize;
 
 use super::DatabaseArgs;
 use super::live::{accept_command, carry_out, is_command, journal, journal_if_any, tell_kept};
+use super::record::spec_of;
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::password::PasswordFrom;
 use crate::reference::HexPrefix;
 use crate::repository::parallel;
-use crate::source_options::SourceOptions;
-use crate::source_spec::{Scheme, SourceAddress, SourceSpec, parse_address};
 use crate::time::rfc3339;
 use crate::ui::Table;
 use crate::ui::format::printable;
 use crate::ui::table::Align;
-
-/// What makes a target again: as the user gave it, without a secret. What is chosen of the capture stands in the plan.
-#[derive(Debug, Serialize, Deserialize)]
-struct TargetRecord {
-    url: String,
-    password_file: Option<PathBuf>,
-    password_command: Option<String>,
-    #[serde(default)]
-    source_options: SourceOptions,
-}
 
 /// A restore as `--json` gives it.
 #[derive(Serialize)]
@@ -57,6 +45,11 @@ struct ListedObject<'a> {
     left: &'a [String],
     running: bool,
 }
+
+/// Said of a rollback that finds nothing to bring back.
+const AND_SINCE: &str = ", with every change made to it since";
+/// Said of a rollback that brings something back.
+const AND_DROP: &str = ", and drop what has taken its place, with every change made to it since";
 
 /// An earlier restore that is to be ended, and how.
 pub(super) struct Ending<'a> {
@@ -99,11 +92,14 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
         ]);
         context.ui.object("restore", &listed(entry, running))?;
     }
-    for problem in unreadable {
-        context.ui.warning(&printable(&problem));
+    for problem in &unreadable {
+        context.ui.warning(&printable(problem));
     }
     if entries.is_empty() {
-        return Ok(nothing_left(context));
+        return Ok(match unreadable.as_slice() {
+            [] => nothing_left(context),
+            _ => ExitCode::Done,
+        });
     }
     context.ui.table(table)?;
     Ok(ExitCode::Done)
@@ -237,18 +233,19 @@ impl Ending<'_> {
         let is_switched = entry.phase == Phase::Switched;
         if self.dry_run {
             let act = match (is_switched, kept.as_str()) {
-                (true, "") => format!("would remove what was restored to {address}"),
-                (true, kept) => format!("would bring back {kept} in {address}"),
+                (true, "") => format!("would remove what was restored to {address}{AND_SINCE}"),
+                (true, kept) => format!("would bring back {kept} in {address}{AND_DROP}"),
                 (false, _) => format!("would undo the restore of {} to {address}", entry.source),
             };
             return self.show(entry, &act);
         }
         if is_switched {
             self.confirm(&match kept.as_str() {
-                "" => format!("Remove what was restored to {address}?"),
-                kept => format!("Bring back {kept} in {address}?"),
+                "" => format!("Remove what was restored to {address}{AND_SINCE}?"),
+                kept => format!("Bring back {kept} in {address}{AND_DROP}?"),
             })?;
-            roll_back(target.as_ref(), entry, &found.journal)?;
+            roll_back(target.as_ref(), entry, &found.journal)
+                .map_err(|error| advise_rollback(error, entry.id))?;
         } else {
             let undone = recover(target.as_ref(), entry, &found.journal, Recovery::Undo);
             undone.map_err(|error| match CliError::from(error) {
@@ -352,6 +349,21 @@ pub(super) fn hold(journal: &Journal, id: ObjectId) -> Result<HeldEntry, CliErro
     held.ok_or_else(|| CliError::Running(format!("restore {} is running", id.short())))
 }
 
+/// Says how to go on where a rollback would take away what its restore has not made.
+fn advise_rollback(error: EngineError, id: ObjectId) -> CliError {
+    let is_refused = matches!(&error, EngineError::Source { source, .. }
+        if source.kind() == SourceErrorKind::Occupied);
+    let error = CliError::from(error);
+    if !is_refused {
+        return error;
+    }
+    error.hint(format!(
+        "What is live was left as it is. To stay with it, say --discard-old {}; to go back all the same, put what is live \
+         away first.",
+        id.short()
+    ))
+}
+
 /// What a restore that was cut off has read.
 fn items_of(entry: &JournalEntry, context: &Context) -> Result<CapturedItems, CliError> {
     let repo = context.open_repo()?;
@@ -376,71 +388,7 @@ fn items_of(entry: &JournalEntry, context: &Context) -> Result<CapturedItems, Cl
     Ok(CapturedItems::open(&store, source, parallel(), &cancel())?)
 }
 
-/// What the journal keeps of a target.
-pub(super) fn record(spec: &SourceSpec, target: &dyn Target) -> serde_json::Value {
-    let url = match &spec.address {
-        // Anybody may write a secret among the arguments of a command.
-        SourceAddress::Url(Scheme::Command, _) => quoted(&target.address()),
-        SourceAddress::Url(_, url) => url.clone(),
-        SourceAddress::Files(_) => String::new(),
-    };
-    let (password_file, password_command) = match &spec.password {
-        Some(PasswordFrom::File(path)) => (Some(path.clone()), None),
-        Some(PasswordFrom::Command(command)) => (None, Some(command.clone())),
-        _ => (None, None),
-    };
-    let record = TargetRecord {
-        url,
-        password_file,
-        password_command,
-        source_options: spec.options.recordable(),
-    };
-    serde_json::to_value(record).unwrap_or_default()
-}
-
-/// `command:PROGRAM`, so that it is one word again when it is parsed.
-fn quoted(address: &str) -> String {
-    let (scheme, program) = address.split_once(':').unwrap_or(("command", address));
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
-    let quote = |c: char| {
-        if is_plain(c) {
-            c.into()
-        } else {
-            format!("\\{c}")
-        }
-    };
-    format!(
-        "{scheme}:{}",
-        program.chars().map(quote).collect::<String>()
-    )
-}
-
-fn spec_of(entry: &JournalEntry) -> Result<SourceSpec, CliError> {
-    let record: TargetRecord = serde_json::from_value(entry.target.clone()).map_err(|error| {
-        not_found(format!(
-            "the journal of restore {} is damaged: {error}",
-            entry.id
-        ))
-    })?;
-    let (address, password) = parse_address(&record.url)?;
-    let name = entry
-        .source
-        .parse()
-        .map_err(|_| not_found("the journal names no source".into()))?;
-    let file = record.password_file.map(PasswordFrom::File);
-    let password = file
-        .or_else(|| record.password_command.map(PasswordFrom::Command))
-        .or(password);
-    Ok(SourceSpec {
-        name,
-        address,
-        password,
-        options: record.source_options,
-        was_named: true,
-    })
-}
-
-fn not_found(what: String) -> CliError {
+pub(super) fn not_found(what: String) -> CliError {
     keepstone_engine::Error::NotFound { what }.into()
 }
 
@@ -452,26 +400,5 @@ pub(super) fn object_of(entry: &JournalEntry) -> EntryObject<'_> {
         target: &entry.address,
         phase: entry.phase,
         kept: kept_of(entry),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use keepstone_sources::command::{CommandSettings, CommandTarget};
-
-    use super::*;
-
-    #[test]
-    fn of_a_command_only_the_program_is_kept() {
-        for (typed, kept) in [
-            ("command:/bin/load --password=hunter2", "command:/bin/load"),
-            ("command:'it'\\''s a' x", "command:it\\'s\\ a"),
-        ] {
-            let settings = CommandSettings::parse_url(typed).unwrap();
-            let address = CommandTarget::new(settings).address();
-            assert_eq!(quoted(&address), kept);
-            let again = CommandSettings::parse_url(kept).unwrap();
-            assert_eq!(CommandTarget::new(again).address(), address);
-        }
     }
 }

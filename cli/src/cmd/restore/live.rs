@@ -8,7 +8,8 @@ use keepstone_engine::source::{Phase, Target};
 use keepstone_sources::sqlite::Hindrance;
 use serde::Serialize;
 
-use super::earlier::{hold, object_of, record};
+use super::earlier::{hold, object_of};
+use super::record::record;
 use super::{RestoreArgs, RestoreRun};
 use crate::cancel::cancel;
 use crate::context::Context;
@@ -40,7 +41,12 @@ pub(super) fn journal(context: &Context) -> Result<Journal, CliError> {
 
 /// The same, to look into: a folder that is not there is not made, and holds nothing.
 pub(super) fn journal_if_any(context: &Context) -> Result<Option<Journal>, CliError> {
-    let is_there = context.settings.state_dir.join(RESTORES).exists();
+    let path = context.settings.state_dir.join(RESTORES);
+    let is_there = path.try_exists().map_err(|source| CliError::File {
+        act: "look for the folder",
+        path,
+        source,
+    })?;
     is_there.then(|| journal(context)).transpose()
 }
 

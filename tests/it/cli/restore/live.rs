@@ -74,7 +74,7 @@ fn a_live_database_is_replaced_brought_back_and_let_go() {
     insta::assert_snapshot!(world.run(&["restore", "--rollback", &id()]), @r###"
     exit 2
     -- stderr
-    error: Bring back HOME/app.db.keepstone-ID1.old in sqlite:HOME/app.db? Nobody can be asked
+    error: Bring back HOME/app.db.keepstone-ID1.old in sqlite:HOME/app.db, and drop what has taken its place, with every change made to it since? Nobody can be asked
     hint: Say yes beforehand with --force.
     "###);
     insta::assert_snapshot!(world.run(&["restore", "--rollback", &id(), "--force"]), @r###"
@@ -267,7 +267,7 @@ fn how_an_earlier_restore_would_end_is_shown_and_asked_for() {
     insta::assert_snapshot!(dry("--rollback"), @r###"
     exit 0
     -- stdout
-    would bring back HOME/app.db.keepstone-ID1.old in sqlite:HOME/app.db
+    would bring back HOME/app.db.keepstone-ID1.old in sqlite:HOME/app.db, and drop what has taken its place, with every change made to it since
     "###);
     insta::assert_snapshot!(dry("--discard-old"), @r###"
     exit 0
@@ -306,4 +306,30 @@ fn how_an_earlier_restore_would_end_is_shown_and_asked_for() {
     assert_eq!(name_of_50(&world, "app.db"), "newer");
     let left = fs::read_dir(world.path("state/keepstone/restores")).unwrap();
     assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_looked_into_holds_no_nothing() {
+    let world = World::filled();
+    world.backup(&["backup", "data"]);
+    let state = world.text("no-folder");
+    world.write("no-folder", "");
+    insta::assert_snapshot!(world.run(&["restore", "--list", "--state-dir", &state]), @r###"
+    exit 1
+    -- stderr
+    error: cannot look for the folder HOME/no-folder/restores: Not a directory (os error 20)
+    "###);
+    let target = world.text("out");
+    let said = world.run(&[
+        "restore",
+        "latest",
+        "--target",
+        &target,
+        "--state-dir",
+        &state,
+    ]);
+    assert!(said.starts_with("exit 0"), "{said}");
+    let warning =
+        "restores that were cut off earlier cannot be looked for: cannot look for the folder";
+    assert!(said.contains(warning), "{said}");
 }

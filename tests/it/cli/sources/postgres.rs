@@ -145,6 +145,42 @@ fn a_database_in_place_is_kept_brought_back_and_dropped() {
 }
 
 #[test]
+fn a_rollback_says_what_it_drops_and_never_drops_what_a_later_restore_made() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    let to = format!("pg={}", server.url("app"));
+    let restore = || {
+        let restore = ["restore", "latest", "--force", "--to", &to];
+        let flags = ["--database", "app"];
+        scene.home.restored(&[&restore[..], &flags].concat())
+    };
+    let first = restore();
+    let asked = scene.home.fails(2, &["restore", "--rollback", &first]);
+    assert!(
+        asked.contains("and drop what has taken its place, with every change made to it since?"),
+        "{asked}"
+    );
+    let second = restore();
+    server.execute("app", "UPDATE shop.users SET name = 'work' WHERE id = 1");
+    let discard = |id: &str| scene.home.ok(&["restore", "--discard-old", id, "--force"]);
+    discard(&second);
+    let said = scene
+        .home
+        .fails(23, &["restore", "--rollback", &first, "--force"]);
+    assert!(said.contains("is no longer the one"), "{said}");
+    assert!(said.contains("app__before_"), "{said}");
+    assert!(
+        said.contains("What is live was left as it is. To stay with it, say --discard-old"),
+        "{said}"
+    );
+    assert_eq!(server.value("app", USERS), "twice,work");
+    discard(&first);
+    assert_eq!(server.value("app", USERS), "twice,work");
+    assert_eq!(server.databases(), ["app", "log", "postgres"]);
+    scene.assert_nothing_left();
+}
+
+#[test]
 fn a_role_that_may_only_create_databases_restores_and_leaves_no_mark() {
     let scene = Scene::new();
     let server = &scene.server;
