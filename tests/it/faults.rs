@@ -328,7 +328,8 @@ fn a_repository_without_any_end_is_not_taken_for_one_that_nobody_needs() {
                 let (known, _) = repo.uncommitted().unwrap().unwrap();
                 assert_eq!(known, packs.len() as u64);
                 let full = Effect::Fail(BackendErrorKind::NoSpace);
-                let unable = stage.repo(Fault::on(Operation::Put, full).of(ObjectKind::Pack));
+                let unable = Fault::on(Operation::Put, full).of(ObjectKind::Pack);
+                let unable = stage.repo(unable.for_ever());
                 save(&unable, &stage.next, hour * HOUR_NS).unwrap_err();
             }
         }
@@ -356,6 +357,10 @@ fn an_end_that_is_listed_and_cannot_be_got_is_not_taken_for_settled() {
     assert!(matches!(pruned, Err(Error::Missing { .. })), "{pruned:?}");
     let readable = repo.readable_snapshots().unwrap();
     assert_eq!((readable.snapshots.len(), readable.damaged.len()), (0, 2));
+    let report = check(&repo, Level::Structure, 2, &NoObserver, &Cancel::default()).unwrap();
+    let named = |object: &str| object.starts_with("end/");
+    let named = report.problems.iter().filter(|found| named(&found.object));
+    assert_eq!(named.count(), 2, "{:#?}", report.problems);
     stage.assert_unharmed("ends that are not found");
 }
 

@@ -40,14 +40,21 @@ fn check_record(
     report: &mut CheckReport,
 ) -> Result<()> {
     let opened = match *key {
-        ObjectKey::End(id) => repo.end(id).map(drop),
+        ObjectKey::End(id) => match repo.end(id) {
+            // It was listed, and only one that is settled ever goes.
+            Ok(None) if !repo.is_settled(id)? => Err(Error::Missing {
+                object: key.to_string(),
+            }),
+            end => end.map(drop),
+        },
         ObjectKey::Session(id) => repo.session(id).map(drop),
         ObjectKey::Forgotten(_) => repo.read_small::<ForgottenRecord>(key).map(drop),
         ObjectKey::Tombstone(_) => repo.read_small::<TombstoneRecord>(key).map(drop),
         _ => repo.read_small::<SettledRecord>(key).map(drop),
     };
     match opened {
-        Ok(()) | Err(Error::Missing { .. }) => {}
+        Ok(()) => {}
+        Err(Error::Missing { .. }) if !matches!(key, ObjectKey::End(_)) => {}
         // It was given up.
         Err(_) if matches!(*key, ObjectKey::End(id) if forgotten.contains(&id)) => {}
         Err(error) => {

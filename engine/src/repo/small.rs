@@ -191,9 +191,6 @@ impl Repo {
     /// Whether any snapshot was ever committed, as far as can be seen: one that is forgotten counts, and a record that cannot
     /// be read may be one.
     pub(crate) fn has_committed(&self) -> Result<bool> {
-        if !self.settled()?.forgotten.is_empty() {
-            return Ok(true);
-        }
         for stat in self.list(ObjectKind::End)?.iter().rev() {
             let opened = self
                 .get_listed(stat)
@@ -204,7 +201,7 @@ impl Repo {
                 _ => return Ok(true),
             }
         }
-        Ok(false)
+        Ok(!self.settled()?.forgotten.is_empty())
     }
 
     /// Packs and their bytes in a repository of which no snapshot is known, and none that was forgotten; none if there are
@@ -242,9 +239,12 @@ impl Repo {
                 unexplained.remove(&id);
             }
         }
+        if unexplained.is_empty() || self.has_committed()? {
+            return Ok(());
+        }
         let settled = self.settled()?;
         unexplained.retain(|id| !settled.aborted.contains(id));
-        if unexplained.is_empty() || self.has_committed()? {
+        if unexplained.is_empty() {
             return Ok(());
         }
         Err(ends_are_missing())
@@ -260,7 +260,8 @@ impl Repo {
         self.is_settled(id)
     }
 
-    fn is_settled(&self, id: SessionId) -> Result<bool> {
+    /// Whether a list says for ever how a session ended.
+    pub(crate) fn is_settled(&self, id: SessionId) -> Result<bool> {
         let settled = self.settled()?;
         Ok(settled.aborted.contains(&id) || settled.forgotten.contains(&id))
     }
