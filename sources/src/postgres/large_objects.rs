@@ -163,12 +163,13 @@ fn parse(line: &[u8]) -> Option<(u32, u64, &str)> {
     plain.then_some((oid, offset, hex))
 }
 
-/// The statement that writes one line back.
+/// The statement that writes one line back. It holds no backslash: the script of a schema may have changed what that means.
 pub(crate) fn restore_line(line: &[u8]) -> Result<String, SourceError> {
     let (oid, offset, hex) = parse_line(line)?;
+    let bytes = format!("pg_catalog.decode('{hex}', 'hex')");
     Ok(if offset == 0 {
-        format!("SELECT pg_catalog.lo_from_bytea({oid}, '\\x{hex}');")
+        format!("SELECT pg_catalog.lo_from_bytea({oid}, {bytes});")
     } else {
-        format!("SELECT pg_catalog.lo_put({oid}, {offset}, '\\x{hex}');")
+        format!("SELECT pg_catalog.lo_put({oid}, {offset}, {bytes});")
     })
 }
