@@ -3,6 +3,9 @@
 //! The locks come first and the snapshot after them: what was emptied or rewritten between the two would be read as if
 //! it were empty. A table that came meanwhile, and that the snapshot shows without a lock of ours, is noticed.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::SourceError;
 
@@ -13,8 +16,9 @@ use super::rows::PLAIN_SCANS;
 use super::settings::PostgresSettings;
 use super::wire::Stop;
 
-/// How often a database is opened anew because tables came or went between listing and locking.
-const OPEN_ATTEMPTS: usize = 20;
+/// The first and the longest pause before a database is opened anew because tables came or went between listing and
+/// locking.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 /// What the server answers then: no such table, no such schema, no table any more, and a deadlock with whoever locks the
 /// same tables in another order.
 const ANEW: [&str; 4] = ["42P01", "3F000", "42809", "40P01"];
@@ -42,18 +46,23 @@ impl OpenedDatabase {
     ) -> Result<Self, SourceError> {
         let act = format!("cannot open database {name} at {}", settings.server());
         let mut session = Session::connect(settings, &name, stop.clone())?;
-        for _ in 1..OPEN_ATTEMPTS {
-            match Self::pin(&mut session) {
-                Err(error) if is_passing(&error) => {
-                    session
-                        .execute("ROLLBACK")
-                        .map_err(|error| error.during(act.as_str()))?;
-                }
-                pinned => return Self::with(name, session, pinned, act),
+        let since = Instant::now();
+        let [mut pause, longest] = PAUSES;
+        loop {
+            let pinned = Self::pin(&mut session);
+            let again = since.elapsed() < settings.timeouts.lock;
+            if !again || !pinned.as_ref().is_err_and(is_passing) {
+                return Self::with(name, session, pinned, act);
             }
+            session
+                .execute("ROLLBACK")
+                .map_err(|error| error.during(act.as_str()))?;
+            thread::park_timeout(pause);
+            if stop.is_set() {
+                return Err(PgError::Stopped.during(act));
+            }
+            pause = longest.min(pause * 2);
         }
-        let pinned = Self::pin(&mut session);
-        Self::with(name, session, pinned, act)
     }
 
     fn with(

@@ -42,6 +42,38 @@ fn a_capture_gets_through_while_a_table_is_emptied_and_filled_again_and_again() 
 }
 
 #[test]
+fn a_capture_gets_through_after_tables_were_made_faster_than_it_locks_them() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "x");
+    server.execute(
+        "app",
+        "DO $$ BEGIN FOR n IN 1..150 LOOP EXECUTE 'CREATE TABLE t' || n || ' ()'; END LOOP; END $$",
+    );
+    let source = PostgresSource::new(server.settings("app"));
+    let begun = AtomicBool::new(false);
+    let capture = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = server.client("app");
+            for n in 1..1500 {
+                let sql = format!(
+                    "CREATE TABLE new_{n} (); DROP TABLE IF EXISTS new_{}",
+                    n - 1
+                );
+                let made = client.batch_execute(&sql);
+                begun.store(true, Ordering::Relaxed);
+                made.unwrap();
+            }
+        });
+        while !begun.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        MemoryCapture::of(&source)
+    });
+    let capture = capture.unwrap();
+    assert_eq!(capture.content("app/table/public/t").len(), 10 * 4 + 1);
+}
+
+#[test]
 fn whoever_waits_for_the_locks_of_a_capture_does_not_stop_it() {
     let server = PostgresServer::start();
     fill_small(&server, "app", "x");
