@@ -5,6 +5,7 @@ mod export;
 mod faults;
 mod kept;
 mod kill;
+mod lend;
 mod locks;
 mod restore;
 

@@ -27,14 +27,18 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of one message of a copy into the server.
 const COPY_PIECE_BYTES: usize = 64 * 1024;
 
-/// What every session sets first: whatever shapes the text of a value, and whatever could end it too early.
-const PINNED: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; \
+/// What every session sets first: whatever shapes the text of a value or of a definition, and whatever could end it too
+/// early. The path comes before all else: the owner of a database can set it, and what is called by its name alone would
+/// be theirs, with our rights. The last two time-outs are not known to every server.
+const PINNED: &str = "SET search_path = ''; SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; \
     SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET extra_float_digits = 3; \
     SET bytea_output = 'hex'; SET xmloption = 'content'; SET lc_monetary = 'C'; \
-    SET search_path = ''; SET standard_conforming_strings = on; SET synchronize_seqscans = off; \
-    SET row_security = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-    SET check_function_bodies = off; SET default_transaction_read_only = off; \
-    SET client_min_messages = 'warning'";
+    SET quote_all_identifiers = off; SET standard_conforming_strings = on; \
+    SET synchronize_seqscans = off; SET row_security = off; SET statement_timeout = 0; \
+    SET idle_in_transaction_session_timeout = 0; SET check_function_bodies = off; \
+    SET default_transaction_read_only = off; SET client_min_messages = 'warning'; \
+    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
+        WHERE name IN ('idle_session_timeout', 'transaction_timeout')";
 
 /// Takes the next bytes of a copy into the server.
 pub(crate) type Write<'a> = dyn FnMut(&[u8]) -> Result<(), PgError> + 'a;
@@ -107,7 +111,7 @@ impl Session {
             .start(database)
             .map_err(|error| error.during(act()))?;
         session.wire.answer_timeout = Some(settings.timeouts.answer);
-        session.pin().map_err(|error| error.during(act()))?;
+        session.pin("").map_err(|error| error.during(act()))?;
         Ok(session)
     }
 
@@ -234,10 +238,15 @@ impl Session {
         self.copied_rows()
     }
 
-    /// Sets what every session sets first, after somebody else had used this one.
-    pub(crate) fn pin(&mut self) -> Result<(), PgError> {
+    /// Takes back what somebody else set in this session or the server sets in every one, and sets what every session
+    /// sets first. All in one message: nothing is called while the path is that of the database.
+    pub(crate) fn renew(&mut self) -> Result<(), PgError> {
+        self.pin("DEALLOCATE ALL; RESET ALL; ")
+    }
+
+    fn pin(&mut self, before: &str) -> Result<(), PgError> {
         let lock_ms = self.settings.timeouts.lock.as_millis();
-        self.execute(&format!("{PINNED}; SET lock_timeout = {lock_ms}"))
+        self.execute(&format!("{before}{PINNED}; SET lock_timeout = {lock_ms}"))
     }
 
     /// Hands a message of somebody else's on to the server, and each message of the answer back but for notices.

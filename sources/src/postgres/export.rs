@@ -12,13 +12,14 @@ use keepstone_engine::source::{
 };
 
 use super::catalog::{Sequence, Table};
+use super::child::clean_command;
 use super::large_objects::{self, ObjectOwner};
 use super::layout::{self, Lines, Part as Stream};
 use super::mark;
 use super::names;
 use super::plan::{facts_of, tables_of};
 use super::roles::{self, Role};
-use super::schema::{clean_command, parse_version};
+use super::schema::parse_version;
 use super::sql;
 
 /// First minor version of each major one whose psql knows `\restrict`; later majors always do.

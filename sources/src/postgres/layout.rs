@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::catalog::stream_path;
 
 /// Longest stream of JSON lines or SQL that is read into memory.
-const TEXT_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const TEXT_BYTES_MAX: u64 = 1 << 30;
 
 /// A small stream of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

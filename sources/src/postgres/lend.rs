@@ -2,10 +2,11 @@
 //!
 //! The program finds a server's Unix socket in a folder that only we can enter. What it asks there is asked over our
 //! session, so that it sees our snapshot and needs no lock that we do not hold: a second session would wait behind
-//! whoever waits for ours, which the server cannot see to be a deadlock. The session comes back as it was.
+//! whoever waits for ours, which the server cannot see to be a deadlock. What it sets is taken back when it is gone; what
+//! it finds is what every session of ours sets first, so that its text does not depend on who asks which server.
 
-use std::io::{self, BufWriter, Read as _, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{BufWriter, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 
@@ -15,9 +16,8 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 use super::client::{Session, put_message};
 use super::error::PgError;
 use super::rows::PLAIN_SCANS;
+use super::socket::{Listener, Socket};
 
-/// Port of the socket; it is only a part of its name.
-pub(crate) const PORT: u16 = 5432;
 /// Longest message that is taken of the program: a list of all tables in one query.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 /// Codes by which a connection asks to be encrypted, in one way or the other.
@@ -27,13 +27,10 @@ const PROTOCOL_MAJOR: u32 = 3;
 /// How the transaction stands: there is none.
 const NO_TRANSACTION: u8 = b'I';
 
-/// A session as the server would give a new one, but for time-outs that could end it.
-const FRESH: &str = "RESET ALL; SET client_encoding = 'UTF8'; SET statement_timeout = 0; \
-    SET idle_in_transaction_session_timeout = 0";
 /// What a server says of itself to whoever connects.
-const PARAMETERS: &str = "SELECT name, current_setting(name) FROM unnest('{server_version,server_encoding,\
-    client_encoding,is_superuser,session_authorization,DateStyle,IntervalStyle,TimeZone,integer_datetimes,\
-    standard_conforming_strings}'::text[]) name";
+const PARAMETERS: &str = "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.unnest('{server_version,\
+    server_encoding,client_encoding,is_superuser,session_authorization,DateStyle,IntervalStyle,TimeZone,\
+    integer_datetimes,standard_conforming_strings}'::pg_catalog.text[]) name";
 
 /// Runs an act that starts a program and ends when that has ended. The program is told the folder as its host.
 pub(crate) fn lend<T>(
@@ -41,23 +38,17 @@ pub(crate) fn lend<T>(
     act: &str,
     run: impl FnOnce(&Path) -> Result<T, SourceError>,
 ) -> Result<T, SourceError> {
-    let here = |error: io::Error| {
+    let (socket, listener) = Socket::open().map_err(|error| {
         let problem = format!("cannot make a socket for it: {error}");
         SourceError::new(SourceErrorKind::Other, act).because(problem)
-    };
-    let folder = tempfile::Builder::new()
-        .prefix("keepstone-")
-        .tempdir()
-        .map_err(here)?;
-    let socket = folder.path().join(format!(".s.PGSQL.{PORT}"));
-    let listener = UnixListener::bind(&socket).map_err(here)?;
+    })?;
     let parameters = prepare(session).map_err(|error| error.during(act))?;
     let borrowed = &mut *session;
     let (served, done) = thread::scope(|scope| {
-        let server = scope.spawn(move || serve(&listener, &parameters, borrowed));
-        let done = run(folder.path());
+        let server = scope.spawn(move || serve(listener, &parameters, borrowed));
+        let done = run(socket.folder());
         // A program that never came is no longer waited for.
-        drop(UnixStream::connect(&socket));
+        drop(UnixStream::connect(socket.path()));
         let served = server
             .join()
             .unwrap_or_else(|_| Err(PgError::Protocol("none".into())));
@@ -67,8 +58,7 @@ pub(crate) fn lend<T>(
     served.map_err(|error| error.during(act))?;
     let done = done?;
     session
-        .execute("DEALLOCATE ALL; RESET ALL")
-        .and_then(|()| session.pin())
+        .renew()
         .and_then(|()| session.execute(PLAIN_SCANS))
         .map_err(|error| error.during(act))?;
     Ok(done)
@@ -76,7 +66,7 @@ pub(crate) fn lend<T>(
 
 /// Makes the session as good as new, and what the program is greeted with.
 fn prepare(session: &mut Session) -> Result<BytesMut, PgError> {
-    session.execute(FRESH)?;
+    session.renew()?;
     // Whoever connects is welcome: only we can enter the folder.
     let mut greeting = BytesMut::new();
     put_message(&mut greeting, b'R', &[0; 4])?;
@@ -89,8 +79,8 @@ fn prepare(session: &mut Session) -> Result<BytesMut, PgError> {
 }
 
 /// Answers one connection until it ends. Its own faults are not ours: the program says what it lacks.
-fn serve(listener: &UnixListener, greeting: &[u8], session: &mut Session) -> Result<(), PgError> {
-    let Ok((mut program, _)) = listener.accept() else {
+fn serve(listener: Listener, greeting: &[u8], session: &mut Session) -> Result<(), PgError> {
+    let Ok(mut program) = listener.accept_one() else {
         return Ok(());
     };
     if !matches!(begins(&mut program), Ok(true)) || program.write_all(greeting).is_err() {

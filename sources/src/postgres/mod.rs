@@ -8,6 +8,10 @@
 //! encoding, locale, owner, comment, grants and settings of the database. Of the server: roles with memberships
 //! and settings, and the hashes of their passwords where we may read them.
 //!
+//! Names, definitions and rows must be UTF-8 or of an encoding that the server can turn into it: of a database in
+//! `SQL_ASCII`, for which the server does not know what its bytes mean, a capture fails at the first text that is neither
+//! ASCII nor UTF-8.
+//!
 //! Not saved, and said in the report where it matters: rows of foreign tables, temporary tables, rows of
 //! materialized views (they are refreshed on restore), databases that accept no connections, templates,
 //! `postgresql.conf`, `pg_hba.conf`, replication slots, statistics.
@@ -21,10 +25,11 @@
 //!
 //! One database is one instant: all connections share one exported snapshot, which is taken when every table is
 //! locked. Sequences may be a little ahead, never behind. Several databases are several instants, one directly after
-//! the other, because the server offers nothing better. While a capture runs it holds `ACCESS SHARE` locks and a
-//! snapshot: `ALTER TABLE`, `TRUNCATE` and `VACUUM FULL` wait for it, reading and writing do not; but behind one that
-//! waits for a table everybody waits who comes later, as during pg_dump. A lock that somebody else holds ends the
-//! capture after `lock_timeout`.
+//! the other, because the server offers nothing better. Definitions are read by pg_dump directly after the snapshot: the
+//! server tells them as they are then, and what is renamed or dropped in that very moment may be missed. While a capture
+//! runs it holds `ACCESS SHARE` locks and a snapshot: `ALTER TABLE`, `TRUNCATE`, `VACUUM FULL` and changes of views wait
+//! for it, reading and writing do not; but behind one that waits for a table everybody waits who comes later, as during
+//! pg_dump. A lock that somebody else holds ends the capture after `lock_timeout`.
 //!
 //! The capture itself waits for nobody who waits for it: pg_dump speaks through the session that holds the locks, and a
 //! table whose lock somebody waits for is read by that session alone.
@@ -41,7 +46,10 @@
 //! cannot carry a snapshot: connect to the server itself.
 //!
 //! pg_dump must be there for a capture, in the major version of the server or a newer one. It connects to a Unix socket
-//! of ours in a temporary folder that only we can enter, and learns neither password nor server.
+//! of ours in a temporary folder that only we can enter, and learns neither password nor server. The folder is made in
+//! `TMPDIR`, or in `/run` or `/tmp` where that cannot be: its path is too long for a socket, or holds a comma. Our sessions
+//! have a `search_path` of their own, so that no function of a database is called for one of the server, and settings
+//! of their own wherever they shape text.
 //!
 //! # Privileges
 //!
@@ -77,6 +85,7 @@
 mod assignment;
 mod capture;
 mod catalog;
+mod child;
 mod client;
 mod emit;
 mod error;
@@ -99,6 +108,7 @@ mod rows;
 mod schema;
 mod settings;
 mod snapshot;
+mod socket;
 mod sql;
 mod stage;
 mod switch;

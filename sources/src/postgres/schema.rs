@@ -3,17 +3,17 @@
 //! pg_dump is lent our session, with its snapshot and its locks: one of its own would wait behind whoever waits for
 //! ours. It needs no password then, and its environment holds nothing of ours.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
+use super::child::{self, Bounds, clean_command};
 use super::client::Session;
-use super::lend::{self, lend};
+use super::layout::TEXT_BYTES_MAX;
+use super::lend::lend;
 use super::settings::PostgresSettings;
+use super::socket;
 use super::wire::Stop;
 
 /// Folders under which distributions keep the tools of one major version, in `<major>/bin` or `<major>`.
@@ -22,16 +22,10 @@ const TOOL_FOLDERS: [&str; 3] = [
     "/usr/local/lib/postgresql",
     "/opt/postgresql",
 ];
-/// How often a wait for the child looks whether it should go on.
-const TICK: Duration = Duration::from_millis(200);
-/// Variables that a child needs to run at all.
-const KEPT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT"];
 /// A file that cannot be.
 const NO_FILE: &str = "/dev/null/none";
 /// The first version that can leave statistics out, and would write them otherwise.
 const FIRST_WITH_STATISTICS: u32 = 18;
-/// The most that is shown of what a child complained about.
-const COMPLAINT_CHARS: usize = 600;
 
 /// Which part of the schema: what tables need before their rows, or what is cheaper or possible only after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +120,12 @@ impl PgDump {
         let act = format!("cannot read the schema of database {database} with pg_dump");
         let dump = lend(session, &act, |folder| {
             connect_by_environment(&mut command, settings, database, folder);
-            run(command, settings.timeouts.answer, stop, &act)
+            let bounds = Bounds {
+                silence: settings.timeouts.answer,
+                // More than this no restore would read.
+                bytes: TEXT_BYTES_MAX,
+            };
+            child::run(command, &bounds, stop, &act)
         })?;
         Ok(normalised(&dump).to_vec())
     }
@@ -156,23 +155,6 @@ fn candidates(server_major: u32) -> Vec<PathBuf> {
     found
 }
 
-/// A child that starts without our environment: no password, token or credential of ours is in it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what a child must inherit is known here, where everything else is taken from it"
-)]
-pub(crate) fn clean_command(path: &Path) -> Command {
-    let mut command = Command::new(path);
-    command.env_clear();
-    for name in KEPT_VARIABLES {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command.env("LC_ALL", "C");
-    command
-}
-
 fn connect_by_environment(
     command: &mut Command,
     settings: &PostgresSettings,
@@ -181,7 +163,7 @@ fn connect_by_environment(
 ) {
     command
         .env("PGHOST", folder)
-        .env("PGPORT", lend::PORT.to_string())
+        .env("PGPORT", socket::PORT.to_string())
         .env("PGUSER", &settings.user)
         .env("PGDATABASE", database)
         .env("PGSSLMODE", "disable")
@@ -194,99 +176,6 @@ fn connect_by_environment(
         // No file of the user's may change what is read or from where.
         .env("PGSERVICEFILE", NO_FILE)
         .env("PGPASSFILE", NO_FILE);
-}
-
-/// Runs a child to its end and gives its output. A child that says nothing for too long is ended.
-fn run(
-    mut command: Command,
-    timeout: Duration,
-    stop: &Stop,
-    act: &str,
-) -> Result<Vec<u8>, SourceError> {
-    let failed = |kind| SourceError::new(kind, act);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(SourceErrorKind::Interrupted).because(error))?;
-    let (send, receive) = crossbeam_channel::unbounded();
-    let mut stdout = child.stdout.take();
-    let mut stderr = child.stderr.take();
-    let reader = std::thread::spawn(move || {
-        let mut piece = vec![0; 64 * 1024];
-        while let Some(count) = stdout.as_mut().and_then(|pipe| pipe.read(&mut piece).ok()) {
-            let bytes = piece.get(..count).unwrap_or_default().to_vec();
-            if count == 0 || send.send(bytes).is_err() {
-                break;
-            }
-        }
-    });
-    let complainer = std::thread::spawn(move || {
-        let mut complaint = Vec::new();
-        if let Some(pipe) = stderr.as_mut() {
-            // Half a complaint is better than none.
-            drop(pipe.take(1 << 20).read_to_end(&mut complaint));
-        }
-        complaint
-    });
-    let mut output = Vec::new();
-    let mut since = Instant::now();
-    let given_up = loop {
-        match receive.recv_timeout(TICK) {
-            Ok(bytes) => {
-                output.extend_from_slice(&bytes);
-                since = Instant::now();
-            }
-            Err(RecvTimeoutError::Disconnected) => break None,
-            Err(RecvTimeoutError::Timeout) if stop.is_set() => {
-                break Some((SourceErrorKind::Cancelled, "stopped".to_owned()));
-            }
-            Err(RecvTimeoutError::Timeout) if since.elapsed() >= timeout => {
-                let problem = format!("no answer for {} s", timeout.as_secs());
-                break Some((SourceErrorKind::Unreachable, problem));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    };
-    if given_up.is_some() {
-        // It may have ended by itself meanwhile.
-        drop(child.kill());
-    }
-    let status = child
-        .wait()
-        .map_err(|error| failed(SourceErrorKind::Interrupted).because(error))?;
-    drop(reader.join());
-    let complaint = complainer.join().unwrap_or_default();
-    if let Some((kind, problem)) = given_up {
-        return Err(failed(kind).because(problem));
-    }
-    if status.success() {
-        return Ok(output);
-    }
-    let complaint = one_line(&complaint);
-    Err(failed(kind_of_complaint(&complaint)).because(format!("{complaint} ({status})")))
-}
-
-fn kind_of_complaint(complaint: &str) -> SourceErrorKind {
-    let denied = [
-        "permission denied",
-        "authentication failed",
-        "no password supplied",
-    ];
-    if denied.iter().any(|words| complaint.contains(words)) {
-        SourceErrorKind::Denied
-    } else if complaint.contains("lock timeout") {
-        SourceErrorKind::Unreachable
-    } else {
-        SourceErrorKind::Interrupted
-    }
-}
-
-fn one_line(complaint: &[u8]) -> String {
-    let text = String::from_utf8_lossy(complaint);
-    let line: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
-    line.join("; ").chars().take(COMPLAINT_CHARS).collect()
 }
 
 /// Takes off what differs between two dumps of one schema: the header and the footer, with the versions and the
