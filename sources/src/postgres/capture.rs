@@ -1,14 +1,16 @@
 //! Capture: a server's databases as streams, each database at one instant.
 //!
-//! Opening takes a shared lock on every table and then a snapshot. Streaming reads the schema with pg_dump, over the
-//! session that holds both, and the tables over several connections at that snapshot. Nothing is written on the server.
+//! Opening takes a shared lock on every table, then a snapshot, and has the schema read by pg_dump over the session that
+//! holds both. Streaming reads the tables over several connections at that snapshot. Nothing is written on the server.
 
+use keepstone_engine::path::percent_encode;
 use keepstone_engine::source::{
     CaptureReport, Consistency, OpenFacts, Opened, Sink, Source, SourceError, SourceErrorKind,
 };
 use serde_json::json;
 
 use super::client::Session;
+use super::definitions::Readers;
 use super::emit;
 use super::layout;
 use super::mark::id_of;
@@ -58,17 +60,13 @@ impl Source for PostgresSource {
             Databases::Named(names) => names.clone(),
             Databases::All => all_databases(&self.settings, &stop, &mut warnings)?,
         };
-        let mut databases = Vec::with_capacity(names.len());
-        for name in names {
-            databases.push(OpenedDatabase::open(&self.settings, name, &stop)?);
-        }
-        let version = databases
-            .first()
-            .map(|database| database.session.version().to_owned())
-            .ok_or_else(|| {
-                let act = format!("no database to save at {}", self.settings.server());
-                SourceError::new(SourceErrorKind::Missing, act)
-            })?;
+        let mut names = names.into_iter();
+        let first = names.next().ok_or_else(|| {
+            let act = format!("no database to save at {}", self.settings.server());
+            SourceError::new(SourceErrorKind::Missing, act)
+        })?;
+        let first = OpenedDatabase::open(&self.settings, first, &stop)?;
+        let version = first.session.version().to_owned();
         let major = major_of(&version);
         let pg_dump = PgDump::find(&self.settings, major)?;
         if pg_dump.major > major {
@@ -78,16 +76,22 @@ impl Source for PostgresSource {
                 pg_dump.version
             ));
         }
-        databases.sort_by_key(|database| keepstone_engine::path::percent_encode(&database.name));
-        let settings = &self.settings;
-        Ok(Box::new(PostgresOpened {
-            settings,
-            databases,
+        let mut opened = PostgresOpened {
+            settings: &self.settings,
+            names: Vec::new(),
+            readers: Readers::start(&self.settings, &pg_dump, &stop),
             pg_dump,
             version,
             warnings,
             stop,
-        }))
+        };
+        opened.take(first);
+        for name in names {
+            let database = OpenedDatabase::open(&self.settings, name, &opened.stop)?;
+            opened.take(database);
+        }
+        opened.names.sort_by_key(|name| percent_encode(name));
+        Ok(Box::new(opened))
     }
 }
 
@@ -153,22 +157,25 @@ fn all_databases(
 
 struct PostgresOpened<'a> {
     settings: &'a PostgresSettings,
-    databases: Vec<OpenedDatabase>,
+    names: Vec<String>,
+    readers: Readers,
     pg_dump: PgDump,
     version: String,
     warnings: Vec<String>,
     stop: Stop,
 }
 
+impl PostgresOpened<'_> {
+    fn take(&mut self, database: OpenedDatabase) {
+        self.names.push(database.name.clone());
+        self.readers.give(database);
+    }
+}
+
 impl Opened for PostgresOpened<'_> {
     fn facts(&self) -> OpenFacts {
-        let names: Vec<_> = self
-            .databases
-            .iter()
-            .map(|database| &database.name)
-            .collect();
         let mut attributes = keepstone_engine::source::Attributes::new();
-        attributes.insert("databases".into(), json!(names));
+        attributes.insert("databases".into(), json!(self.names));
         attributes.insert("pg_dump".into(), json!(self.pg_dump.version));
         let version = self
             .version
@@ -186,25 +193,19 @@ impl Opened for PostgresOpened<'_> {
             warnings: self.warnings.clone(),
             ..CaptureReport::default()
         };
+        let mut databases = self.readers.finish(&|| sink.cancelled())?;
         // Streams are emitted in the order of their names; `@roles` may lie between two databases.
         let mut roles_done = false;
-        for database in &mut self.databases {
-            if !roles_done && keepstone_engine::path::percent_encode(&database.name).as_str() > "@"
-            {
-                emit_roles(database, sink, &mut report)?;
+        for database in &mut databases {
+            let opened = &mut database.opened;
+            if !roles_done && percent_encode(&opened.name).as_str() > "@" {
+                emit_roles(opened, sink, &mut report)?;
                 roles_done = true;
             }
-            emit::database(
-                self.settings,
-                &self.pg_dump,
-                database,
-                &self.stop,
-                sink,
-                &mut report,
-            )?;
+            emit::database(self.settings, database, &self.stop, sink, &mut report)?;
         }
-        if let Some(database) = self.databases.last_mut().filter(|_| !roles_done) {
-            emit_roles(database, sink, &mut report)?;
+        if let Some(database) = databases.last_mut().filter(|_| !roles_done) {
+            emit_roles(&mut database.opened, sink, &mut report)?;
         }
         Ok(report)
     }

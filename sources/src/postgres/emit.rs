@@ -10,13 +10,12 @@ use keepstone_engine::source::{
 };
 use serde_json::json;
 
-use super::catalog::{self, Table};
+use super::catalog::Table;
 use super::client::Session;
-use super::facts;
+use super::definitions::{Definitions, ReadDatabase};
 use super::large_objects;
 use super::layout::{self, Part};
 use super::rows::{self, Piece, ReadAhead, ReadPlan, RowSum};
-use super::schema::{PgDump, Section};
 use super::settings::PostgresSettings;
 use super::snapshot::OpenedDatabase;
 use super::wire::Stop;
@@ -27,18 +26,21 @@ const TICK: Duration = Duration::from_millis(200);
 /// Emits every stream of a database.
 pub(crate) fn database(
     settings: &PostgresSettings,
-    pg_dump: &PgDump,
-    database: &mut OpenedDatabase,
+    database: &mut ReadDatabase,
     stop: &Stop,
     sink: &mut dyn Sink,
     report: &mut CaptureReport,
 ) -> Result<(), SourceError> {
+    let ReadDatabase {
+        opened,
+        definitions,
+    } = database;
     let OpenedDatabase {
         name,
         session,
         snapshot,
         contents,
-    } = database;
+    } = opened;
     let plan = ReadPlan {
         settings,
         database: name,
@@ -49,18 +51,17 @@ pub(crate) fn database(
     thread::scope(|scope| {
         let ahead = ReadAhead::start(scope, plan, stop);
         let mut emitter = Emitter {
-            settings,
-            pg_dump,
             name,
             session,
+            definitions,
             sink,
             report,
         };
         let emitted = emitter
             .facts()
             .and_then(|()| emitter.large_objects())
-            .and_then(|()| emitter.sql(Part::SchemaPost, Section::Post, stop))
-            .and_then(|()| emitter.sql(Part::SchemaPre, Section::Pre, stop))
+            .and_then(|()| emitter.sql(Part::SchemaPost, &definitions.schema_post))
+            .and_then(|()| emitter.sql(Part::SchemaPre, &definitions.schema_pre))
             .and_then(|()| emitter.sequences())
             .and_then(|()| emitter.tables(&contents.tables, ahead));
         if emitted.is_err() {
@@ -91,10 +92,9 @@ fn warn(name: &str, tables: &[Table], foreign: &[String], report: &mut CaptureRe
 }
 
 struct Emitter<'a> {
-    settings: &'a PostgresSettings,
-    pg_dump: &'a PgDump,
     name: &'a str,
     session: &'a mut Session,
+    definitions: &'a Definitions,
     sink: &'a mut dyn Sink,
     report: &'a mut CaptureReport,
 }
@@ -105,9 +105,8 @@ impl Emitter<'_> {
     }
 
     fn facts(&mut self) -> Result<(), SourceError> {
-        let facts =
-            facts::read(self.session).map_err(|error| error.during(self.act("the facts")))?;
-        layout::put_lines(self.sink, Part::Facts.path(self.name)?, &[facts])
+        let facts = std::slice::from_ref(&self.definitions.facts);
+        layout::put_lines(self.sink, Part::Facts.path(self.name)?, facts)
     }
 
     fn large_objects(&mut self) -> Result<(), SourceError> {
@@ -135,33 +134,16 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn sql(&mut self, part: Part, section: Section, stop: &Stop) -> Result<(), SourceError> {
-        let act = self.act("the schema");
-        let (settings, pg_dump, name) = (self.settings, self.pg_dump, self.name);
-        let session = &mut *self.session;
-        let text = thread::scope(|scope| {
-            let reader =
-                scope.spawn(move || pg_dump.schema(settings, name, session, section, stop));
-            while !reader.is_finished() {
-                if self.sink.cancelled() {
-                    stop.set();
-                }
-                thread::park_timeout(TICK / 10);
-            }
-            reader
-                .join()
-                .map_err(|_| SourceError::new(SourceErrorKind::Other, act))?
-        })?;
+    fn sql(&mut self, part: Part, text: &[u8]) -> Result<(), SourceError> {
         self.sink
             .begin(layout::spec(part.path(self.name)?, Profile::Bytes))?;
-        self.sink.write(&text)?;
+        self.sink.write(text)?;
         self.sink.finish(StreamFacts::default())
     }
 
     fn sequences(&mut self) -> Result<(), SourceError> {
-        let sequences = catalog::sequences(self.session)
-            .map_err(|error| error.during(self.act("the sequences")))?;
-        layout::put_lines(self.sink, Part::Sequences.path(self.name)?, &sequences)
+        let path = Part::Sequences.path(self.name)?;
+        layout::put_lines(self.sink, path, &self.definitions.sequences)
     }
 
     fn tables(&mut self, tables: &[Table], mut ahead: ReadAhead) -> Result<(), SourceError> {

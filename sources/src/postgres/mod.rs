@@ -87,6 +87,7 @@ mod capture;
 mod catalog;
 mod child;
 mod client;
+mod definitions;
 mod emit;
 mod error;
 mod export;

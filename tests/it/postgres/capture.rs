@@ -8,7 +8,9 @@ use keepstone_engine::source::{
     Attributes, Consistency, Items as _, Meta, NodeKind, Sink, Source as _, SourceError,
     SourceErrorKind, StreamFacts, StreamSpec,
 };
-use keepstone_sources::postgres::{Databases, PostgresSource};
+use keepstone_sources::postgres::{
+    Databases, PostgresRestoreOptions, PostgresSource, PostgresTarget,
+};
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use keepstone_testkit::servers::postgres::PostgresServer;
 
@@ -319,6 +321,49 @@ fn a_lock_that_is_held_ends_the_wait_and_one_that_is_waited_for_does_not_matter(
         streamed.unwrap();
         assert_eq!(content, b"1\n");
     });
+}
+
+#[test]
+fn definitions_are_those_of_the_instant_however_long_the_databases_before_take() {
+    let server = PostgresServer::start();
+    fill_small(&server, "first", "x");
+    fill_small(&server, "second", "y");
+    server.execute(
+        "second",
+        "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE moods (m mood); INSERT INTO moods VALUES ('good');
+         CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1'; CREATE VIEW v AS SELECT f()",
+    );
+    let mut settings = server.settings("");
+    settings.databases = Databases::Named(vec!["first".into(), "second".into()]);
+    let source = PostgresSource::new(settings);
+    let quiet = MemoryCapture::of(&source).unwrap();
+    let mut opened = source.open().unwrap();
+    let mut changed = false;
+    let mut sink = Noticing {
+        sink: MemorySink::new(None),
+        notice: &mut || {
+            if !std::mem::replace(&mut changed, true) {
+                // Nobody can hold a lock on these.
+                let sql = "ALTER TYPE mood RENAME TO temper; ALTER FUNCTION f() RENAME TO g";
+                server.execute("second", sql);
+            }
+        },
+    };
+    let report = opened.stream(&mut sink).unwrap();
+    let capture = MemoryCapture {
+        open_facts: opened.facts(),
+        report,
+        items: std::mem::take(&mut sink.sink.items),
+    };
+    opened.close().unwrap();
+    assert_eq!(capture, quiet);
+    assert_eq!(server.value("second", "SELECT g()"), "1");
+
+    let other = PostgresServer::start();
+    let target = PostgresTarget::new(other.settings(""), PostgresRestoreOptions::default());
+    super::restore(&target, &capture).unwrap();
+    assert_eq!(other.value("second", "SELECT f() + v.f FROM v"), "2");
+    assert_eq!(other.value("second", "SELECT 'good'::mood"), "good");
 }
 
 /// A sink that tells when the first table comes.
