@@ -54,13 +54,29 @@ impl LocalBackend {
         let path = path.as_ref();
         let root = rustix::fs::openat(CWD, path, FOLDER_FLAGS, Mode::empty())
             .map_err(|errno| at_path(errno, "open the folder", path))?;
-        Ok(Self {
+        let backend = Self {
             path: path.to_path_buf(),
             root,
             handles: Handles::default(),
             staging: Staging::default(),
             settled: Mutex::default(),
-        })
+        };
+        backend.make_up();
+        Ok(backend)
+    }
+
+    /// Makes the folder of ends up in a repository that was copied without its empty folders, while that is sure: once a
+    /// pack is there, a folder that is missing was lost. Where nothing may be written nothing will be.
+    fn make_up(&self) {
+        let is_there = |name: &str| rustix::fs::statat(&self.root, name, AtFlags::empty()).is_ok();
+        let is_new = || match self.list_kind(ObjectKind::Pack) {
+            Ok(packs) => packs.is_empty(),
+            Err(errno) => errno == Errno::NOENT,
+        };
+        let end = ObjectKind::End.to_string();
+        if is_there(&ObjectKey::config(false).path()) && !is_there(&end) && is_new() {
+            let _made = rustix::fs::mkdirat(&self.root, end, FOLDER_MODE);
+        }
     }
 
     /// Makes the folder and the folders in it, for a new repository. `AlreadyExists` where a repository lies, and

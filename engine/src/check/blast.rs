@@ -123,7 +123,7 @@ fn follow(store: &Store, id: ChunkId, under: &mut Under) -> Vec<ChunkId> {
     });
     under.nowhere |= records.is_empty();
     under.packs.extend(records);
-    let Ok((_, record)) = store.record(id) else {
+    let Ok(record) = store.record_to_blame(id) else {
         return vec![];
     };
     let mut bases = Vec::new();

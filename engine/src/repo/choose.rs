@@ -279,7 +279,7 @@ impl Search<'_> {
         let is_stored = |number: u32| {
             let segment = loaded.block.segments.get(number as usize)?;
             let mut places = self.state.index.segment(*segment);
-            let is_lost = lock(&self.store.lost).contains(segment);
+            let is_lost = lock(&self.state.lost).contains(segment);
             (!is_lost && places.any(|place| self.among.holds(self.state, place.pack))).then_some(())
         };
         segments.into_iter().try_for_each(is_stored)?;

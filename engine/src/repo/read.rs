@@ -99,25 +99,31 @@ impl Store {
     ) -> Result<()> {
         let start = out.len();
         let mut reloads = 0;
-        let mut why = None;
+        let (mut why, mut tried_again) = (None, false);
         loop {
             let state = self.state();
-            let lost = lock(&self.lost).len();
+            let lost = lock(&state.lost).len();
             let Err(error) = self.read_once(&state, id, len, out) else {
                 break;
             };
             out.truncate(start);
             // What is lost is known now: another record may make the same chunk.
-            if lock(&self.lost).len() > lost {
+            if lock(&state.lost).len() > lost {
                 why = Some(error);
                 continue;
             }
             // Or it has moved since the index was loaded.
+            let is_missing = matches!(error, Error::MissingChunk { .. });
+            let gone = is_missing || matches!(error, Error::Missing { .. });
             reloads += 1;
-            let again = error.is_damage() && reloads <= RELOADS_OF_A_READ;
-            if !again || !self.reload(state.generation)? {
+            if !gone || reloads > RELOADS_OF_A_READ || !self.reload(state.generation)? {
+                // Or what could not be read once can be now.
+                if is_missing && !tried_again && lost > 0 {
+                    tried_again = true;
+                    state.forget_losses();
+                    continue;
+                }
                 // That no record is left says less than what was wrong with the last one.
-                let is_missing = matches!(error, Error::MissingChunk { .. });
                 return Err(why.filter(|_| is_missing).unwrap_or(error));
             }
             why = None;
@@ -198,7 +204,7 @@ impl Store {
             || {
                 let read = from_any_place(state, id, |place| self.read_box(state, place));
                 if read.as_ref().is_err_and(Error::is_damage) {
-                    lock(&self.lost).insert(id);
+                    lock(&state.lost).insert(id);
                     state.forget_findings();
                 }
                 read

@@ -192,10 +192,8 @@ impl Repo {
     /// be read may be one.
     pub(crate) fn has_committed(&self) -> Result<bool> {
         for stat in self.list(ObjectKind::End)?.iter().rev() {
-            let opened = self
-                .get_listed(stat)
-                .and_then(|bytes| self.open_end(&stat.key, &bytes));
-            match opened {
+            let read = || self.open_end(&stat.key, &self.get_listed(stat)?);
+            match self.past_copies(&stat.key, read) {
                 Ok(End::Aborted { .. }) => {}
                 Err(error) if !error.is_damage() => return Err(error),
                 _ => return Ok(true),
@@ -231,20 +229,27 @@ impl Repo {
             })
             .filter(|id| !sessions.contains_key(id))
             .collect();
+        // What is forgotten was committed.
+        let mut forgotten = BTreeSet::new();
         if unexplained.is_empty() {
-            return Ok(());
+            forgotten = self.forgotten_markers()?;
+            if forgotten.is_empty() {
+                return Ok(());
+            }
         }
         for stat in self.list(ObjectKind::End)? {
             if let ObjectKey::End(id) = stat.key {
                 unexplained.remove(&id);
             }
         }
-        if unexplained.is_empty() || self.has_committed()? {
+        let is_explained =
+            |unexplained: &BTreeSet<_>| unexplained.is_empty() && forgotten.is_empty();
+        if is_explained(&unexplained) || self.has_committed()? {
             return Ok(());
         }
         let settled = self.settled()?;
         unexplained.retain(|id| !settled.aborted.contains(id));
-        if unexplained.is_empty() {
+        if is_explained(&unexplained) {
             return Ok(());
         }
         Err(ends_are_missing())

@@ -44,8 +44,6 @@ pub struct Store {
     pub(super) segments: Lru<SegmentId, Vec<u8>>,
     pub(super) folders: Lru<ChunkId, Vec<Entry>>,
     pub(super) keys: Mutex<HashMap<SessionId, Arc<SessionKey>>>,
-    /// Segments of which no copy could be read: another record may make their chunks of something else.
-    pub(super) lost: Mutex<HashSet<SegmentId>>,
 }
 
 /// One loaded index, and what was found out under it. Blocks are numbered by it: those of another are none of its own.
@@ -59,6 +57,8 @@ pub(super) struct State {
     /// Of each pack: whether it is there, as far as that is known, and whether it may be relied on as well.
     packs: Vec<(bool, bool)>,
     pub(super) findings: Mutex<Findings>,
+    /// Segments of which no copy could be read: another record may make their chunks of something else.
+    pub(super) lost: Mutex<HashSet<SegmentId>>,
     blocks: Lru<BlockRef, LoadedBlock>,
 }
 
@@ -120,7 +120,6 @@ impl Store {
             segments: Lru::new(limits::SEGMENT_CACHE_BYTES),
             folders: Lru::new(limits::FOLDER_CACHE_ENTRIES),
             keys: Mutex::default(),
-            lost: Mutex::default(),
         })
     }
 
@@ -165,7 +164,6 @@ impl Store {
             .state
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
-        lock(&self.lost).clear();
         *fruitless = 0;
         Ok(true)
     }
@@ -301,6 +299,22 @@ impl Store {
         }
     }
 
+    /// The record of a chunk, and of one that cannot be made any of its records: to name what is wrong with it.
+    pub fn record_to_blame(&self, id: ChunkId) -> Result<ChunkRecord> {
+        let state = self.state();
+        let missing = || Error::MissingChunk { chunk: id };
+        let at = match self.find(&state, id) {
+            Ok(at) => at,
+            Err(error) if error.is_damage() => {
+                let records = state.index.chunk(id);
+                records.last().map(|(_, at)| *at).ok_or_else(missing)?
+            }
+            Err(error) => return Err(error),
+        };
+        let record = self.block(&state, at.block)?.block.record(at.ordinal);
+        record.ok_or_else(missing)
+    }
+
     /// A base that a block names, and the record by which it is read.
     pub(super) fn base(
         &self,
@@ -332,6 +346,12 @@ impl State {
 
     pub(super) fn is_stored(&self, pack: u32) -> bool {
         matches!(self.packs.get(pack as usize), Some((true, _)))
+    }
+
+    /// Looks for everything anew.
+    pub(super) fn forget_losses(&self) {
+        lock(&self.lost).clear();
+        self.forget_findings();
     }
 
     /// Forgets what was found out: something was lost since.
@@ -393,6 +413,7 @@ fn load_state(
         generation,
         listed: listing.fingerprint(),
         findings: Mutex::default(),
+        lost: Mutex::default(),
         blocks: Lru::new(limits::BLOCK_CACHE_BYTES),
     })
 }
