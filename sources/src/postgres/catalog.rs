@@ -234,6 +234,7 @@ pub(crate) fn sequences(session: &mut Session) -> Result<Vec<Sequence>, PgError>
         .iter()
         .map(|row| (row.text(0), row.text(1)))
         .collect();
+    restrict_relations(session, "view, foreign-table")?;
     let mut sequences = Vec::with_capacity(names.len());
     for names in names.chunks(SEQUENCES_AT_ONCE) {
         let parts: Vec<_> = names
@@ -256,5 +257,16 @@ pub(crate) fn sequences(session: &mut Session) -> Result<Vec<Sequence>, PgError>
             });
         }
     }
+    restrict_relations(session, "")?;
     Ok(sequences)
+}
+
+/// Forbids to read users' relations of these kinds. Nothing locks a sequence: whoever puts a view in its place would have
+/// functions of theirs called with our rights (CVE-2024-7348). Servers without that mend have no such setting.
+fn restrict_relations(session: &mut Session, kinds: &str) -> Result<(), PgError> {
+    session.execute(&format!(
+        "SELECT pg_catalog.set_config(name, {}, false) FROM pg_catalog.pg_settings
+         WHERE name = 'restrict_nonsystem_relation_kind'",
+        literal(kinds)
+    ))
 }

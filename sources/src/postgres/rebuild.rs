@@ -109,8 +109,8 @@ impl Target for PostgresTarget {
     }
 }
 
-/// Half of the key under which the acts of one restore take turns; the other half is its id.
-const TURN: i32 = 0x6b73_746e;
+/// Half of the key under which the acts of one restore take turns; the other half is its id, or 0 for all restores.
+pub(crate) const TURN: i32 = 0x6b73_746e;
 
 /// Connects as `maintenance` does, and waits until nobody else works on this restore: of a process that was killed the
 /// server may still be carrying out the last statement. The turn ends with the session.

@@ -14,7 +14,7 @@ use super::client::Session;
 use super::error::PgError;
 use super::mark::{Marked, comment_on};
 use super::names;
-use super::rebuild::{DatabasePlan, PlanState, maintenance, take_turn};
+use super::rebuild::{DatabasePlan, PlanState, TURN, maintenance, take_turn};
 use super::settings::PostgresSettings;
 use super::sql::{ident, literals};
 use super::wire::Stop;
@@ -203,8 +203,20 @@ struct Switcher<'a> {
 }
 
 impl Switcher<'_> {
+    /// No other act of this restore goes on then, and none of another restore that changes names or marks: what is decided
+    /// from one look holds until it is done.
     fn take_turn(&self) -> Result<Session, SourceError> {
-        take_turn(self.settings, self.state, &Stop::default())
+        let mut session = take_turn(self.settings, self.state, &Stop::default())?;
+        let act = || {
+            format!(
+                "cannot go on with the restore at {} while another is switched",
+                self.settings.server()
+            )
+        };
+        session
+            .execute(&format!("SELECT pg_advisory_lock({TURN}, 0)"))
+            .map_err(|error| error.during(act()))?;
+        Ok(session)
     }
 
     fn run(&self, session: &mut Session, sql: &str) -> Result<(), SourceError> {

@@ -189,6 +189,41 @@ fn no_function_of_a_database_is_called_for_one_of_the_server() {
 }
 
 #[test]
+fn a_view_in_the_place_of_a_sequence_calls_nothing() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "x");
+    let trace = server.socket_folder().join("called");
+    server.execute(
+        "app",
+        &format!(
+            "CREATE SEQUENCE public.s;
+             CREATE FUNCTION public.evil() RETURNS bigint LANGUAGE plpgsql
+             AS $f$ BEGIN COPY (SELECT 1) TO PROGRAM 'touch {}'; RETURN 1; END $f$",
+            trace.display()
+        ),
+    );
+    let mut mallory = server.client("app");
+    mallory
+        .batch_execute(
+            "BEGIN; DROP SEQUENCE public.s;
+             CREATE VIEW public.s AS SELECT public.evil() AS last_value, true AS is_called",
+        )
+        .unwrap();
+    let source = PostgresSource::new(server.settings("app"));
+    let capture = thread::scope(|scope| {
+        let capture = scope.spawn(|| MemoryCapture::of(&source));
+        until_waiting(&server, "app", 1);
+        mallory.batch_execute("COMMIT").unwrap();
+        capture.join().unwrap()
+    });
+    capture.unwrap_err();
+    assert!(!trace.exists());
+    // The next one finds a view, and no sequence.
+    super::capture(&server, "app");
+    assert!(!trace.exists());
+}
+
+#[test]
 fn nobody_else_can_enter_the_folder_of_the_socket() {
     let server = PostgresServer::start();
     fill_small(&server, "app", "x");
