@@ -1,6 +1,5 @@
 //! The cache of a remote repository: what it saves, what it may cost, and that it is never believed.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use keepstone_engine::backend::memory::MemoryBackend;
@@ -8,6 +7,7 @@ use keepstone_engine::backend::{Backend, ByteRange, ObjectKey, ObjectKind, PackC
 use keepstone_engine::backup::{BackupOptions, Bases};
 use keepstone_engine::cache::{CachePolicy, CachedBackend};
 use keepstone_engine::repo::Repo;
+use keepstone_testkit::folders::files_below;
 use keepstone_testkit::recording::{Call, Operation, RecordingBackend};
 use keepstone_testkit::scripted::{
     Dice, Streams, an_hour_later, new_repo, open_repo, options, prune_at, read_back, save_as, table,
@@ -169,19 +169,6 @@ fn a_listing_asks_for_each_new_record_once() {
     }
 }
 
-fn files_in(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_in(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
-}
-
 #[test]
 fn a_damaged_copy_is_dropped_and_the_store_is_asked() {
     for damage in ["flip", "cut", "empty"] {
@@ -190,7 +177,7 @@ fn a_damaged_copy_is_dropped_and_the_store_is_asked() {
         let mut dice = Dice(4);
         let bytes = table(&mut dice, 5_000);
         let id = save_as(&place.repo(), &streams(&bytes), &at(0)).unwrap();
-        for file in files_in(place.folder.path()) {
+        for file in files_below(place.folder.path()) {
             let mut content = std::fs::read(&file).unwrap();
             match damage {
                 "flip" => content.iter_mut().for_each(|byte| *byte ^= 1),
@@ -226,7 +213,7 @@ fn the_quota_holds_and_what_was_not_used_for_longest_goes() {
         let repo = open_repo(cached.clone()).unwrap();
         save_as(&repo, &streams(&table(&mut dice, 5_000)), &at(hour)).unwrap();
         assert!(cached.kept_bytes() <= quota, "{}", cached.kept_bytes());
-        let on_disk: u64 = files_in(place.folder.path())
+        let on_disk: u64 = files_below(place.folder.path())
             .iter()
             .map(|file| file.metadata().unwrap().len())
             .sum();
@@ -259,7 +246,7 @@ fn what_is_gone_from_the_store_is_gone_from_the_cache() {
     read_back(&repo, ids[2]).unwrap();
     assert!(cached.kept_bytes() * 2 < before);
     let packs = place.memory.list(ObjectKind::Pack).unwrap();
-    for file in files_in(&place.folder.path().join("packs")) {
+    for file in files_below(&place.folder.path().join("packs")) {
         let name = file.strip_prefix(place.folder.path()).unwrap();
         let key = ObjectKey::parse(name.to_str().unwrap()).unwrap();
         assert!(packs.iter().any(|stat| stat.key == key), "{key}");

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keepstone_engine::source::{
     Consistency, Export as _, ExportSink, Opened, Phase, Sink as _, Source as _, SourceError,
@@ -13,6 +13,7 @@ use keepstone_sources::command::{
     CommandExport, CommandLine, CommandSettings, CommandSource, CommandTarget,
 };
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
+use keepstone_testkit::waiting::wait_until;
 
 fn shell(text: &str) -> CommandSettings {
     CommandSettings::new(CommandLine::Shell(text.into())).unwrap()
@@ -41,14 +42,6 @@ fn is_running(word: &str) -> bool {
             line.split(|byte| *byte == 0)
                 .any(|argument| argument == word.as_bytes())
         })
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod fuzz;
 mod hostile;
+mod journal;
 mod lifecycle;
 mod many_writers;
 mod model;

@@ -2,12 +2,13 @@
 //! prunes without end. Every snapshot that was committed and not forgotten restores.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use keepstone_testkit::binary::keepstone;
+use keepstone_testkit::folders::files_below;
 use keepstone_testkit::scripted::{Dice, an_hour_later, table};
 use keepstone_testkit::servers::minio::Minio;
 
@@ -134,9 +135,7 @@ fn assert_restores(place: &Place, id: &str, content: &Content) {
         "pruner",
         &["restore", id, "--target", target.to_str().unwrap()],
     );
-    let mut files = Vec::new();
-    files_below(&target, &mut files);
-    let restored: Content = files
+    let restored: Content = files_below(&target)
         .iter()
         .map(|file| {
             let name = file.file_name().unwrap().to_str().unwrap().to_owned();
@@ -144,17 +143,6 @@ fn assert_restores(place: &Place, id: &str, content: &Content) {
         })
         .collect();
     assert!(restored == *content, "snapshot {id} is not what was saved");
-}
-
-fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_below(&path, files);
-        } else {
-            files.push(path);
-        }
-    }
 }
 
 fn many_writers(place: &Place) {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use keepstone_testkit::binary::keepstone;
+use keepstone_testkit::folders::files_below;
 use tempfile::TempDir;
 
 struct Place(TempDir);
@@ -55,20 +56,6 @@ impl Place {
 fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").args([from, to]).status();
     assert!(status.unwrap().success());
-}
-
-fn files_below(folder: &Path) -> Vec<String> {
-    let found = Command::new("find")
-        .arg(folder)
-        .args(["-type", "f"])
-        .output();
-    let mut files: Vec<_> = String::from_utf8(found.unwrap().stdout)
-        .unwrap()
-        .lines()
-        .map(ToOwned::to_owned)
-        .collect();
-    files.sort();
-    files
 }
 
 #[test]

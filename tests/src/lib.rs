@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod crash;
 pub mod faulty;
+pub mod folders;
 #[path = "../../fuzz/targets/mod.rs"]
 pub mod fuzz_targets;
 pub mod memory;
@@ -12,3 +13,4 @@ pub mod recording;
 pub mod scripted;
 pub mod servers;
 pub mod tools;
+pub mod waiting;

@@ -54,29 +54,13 @@ impl LocalBackend {
         let path = path.as_ref();
         let root = rustix::fs::openat(CWD, path, FOLDER_FLAGS, Mode::empty())
             .map_err(|errno| at_path(errno, "open the folder", path))?;
-        let backend = Self {
+        Ok(Self {
             path: path.to_path_buf(),
             root,
             handles: Handles::default(),
             staging: Staging::default(),
             settled: Mutex::default(),
-        };
-        backend.make_up();
-        Ok(backend)
-    }
-
-    /// Makes the folder of ends up in a repository that was copied without its empty folders, while that is sure: once a
-    /// pack is there, a folder that is missing was lost. Where nothing may be written nothing will be.
-    fn make_up(&self) {
-        let is_there = |name: &str| rustix::fs::statat(&self.root, name, AtFlags::empty()).is_ok();
-        let is_new = || match self.list_kind(ObjectKind::Pack) {
-            Ok(packs) => packs.is_empty(),
-            Err(errno) => errno == Errno::NOENT,
-        };
-        let end = ObjectKind::End.to_string();
-        if is_there(&ObjectKey::config(false).path()) && !is_there(&end) && is_new() {
-            let _made = rustix::fs::mkdirat(&self.root, end, FOLDER_MODE);
-        }
+        })
     }
 
     /// Makes the folder and the folders in it, for a new repository. `AlreadyExists` where a repository lies, and
@@ -275,6 +259,21 @@ impl LocalBackend {
             flushed => flushed,
         }
     }
+
+    /// Without the ends nothing looks needed: once a pack is there, their folder was lost. Before that the repository may
+    /// have been copied without its empty folders, and it is made again, if that may be written.
+    fn list_ends_anew(&self) -> Result<Vec<ObjectStat>, Errno> {
+        let is_new = match self.list_kind(ObjectKind::Pack) {
+            Ok(packs) => packs.is_empty(),
+            Err(errno) => errno == Errno::NOENT,
+        };
+        if !is_new {
+            // Unless another process has made it meanwhile.
+            return self.list_kind(ObjectKind::End);
+        }
+        let _made = rustix::fs::mkdirat(&self.root, ObjectKind::End.to_string(), FOLDER_MODE);
+        Ok(Vec::new())
+    }
 }
 
 impl Backend for LocalBackend {
@@ -295,11 +294,12 @@ impl Backend for LocalBackend {
         let failed = |errno| of_errno(errno, "list").at(kind.to_string());
         match self.list_kind(kind) {
             Err(Errno::NOENT) => {
-                // A folder of a kind may be missing, but not the repository: a deleted one must not look empty. Nor may that
-                // of the snapshots: without them nothing looks needed.
+                // A folder of a kind may be missing, but not the repository: a deleted one must not look empty.
                 let root = rustix::fs::fstat(&self.root).map_err(failed)?;
-                if root.st_nlink == 0 || kind == ObjectKind::End {
+                if root.st_nlink == 0 {
                     Err(failed(Errno::NOENT))
+                } else if kind == ObjectKind::End {
+                    self.list_ends_anew().map_err(failed)
                 } else {
                     Ok(Vec::new())
                 }

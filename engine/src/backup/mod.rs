@@ -131,7 +131,7 @@ impl Run<'_> {
         self.repo.settled()?;
         // Only parents are looked for: one record that does not open keeps nobody from saving.
         let snapshots = self.repo.readable_snapshots()?.snapshots;
-        // An end of this run would make what is lost look like what nobody needs.
+        // A commit would make what is lost look like what nobody needs.
         if snapshots.is_empty() {
             self.repo.check_ends()?;
         }

@@ -37,24 +37,17 @@ pub struct Unreadable {
 impl Repo {
     /// Lists one kind of object.
     pub fn list(&self, kind: ObjectKind) -> Result<Vec<ObjectStat>> {
-        let source = match self.backend.list(kind) {
-            Ok(listed) => return Ok(listed),
-            Err(source) => source,
-        };
-        if source.kind() == BackendErrorKind::NotFound && kind == ObjectKind::End {
-            // A folder of them that was lost is not an empty one; but some tools do not copy empty ones.
-            let packs = self.list(ObjectKind::Pack)?;
-            return if packs.is_empty() {
-                Ok(packs)
-            } else {
-                Err(ends_are_missing())
-            };
-        }
-        Err(Error::Backend {
-            act: "list",
-            object: format!("{kind} of {}", self.backend.address()),
-            source,
-        })
+        self.backend
+            .list(kind)
+            .map_err(|source| match source.kind() {
+                // A folder of them that was lost is not an empty one.
+                BackendErrorKind::NotFound if kind == ObjectKind::End => ends_are_missing(),
+                _ => Error::Backend {
+                    act: "list",
+                    object: format!("{kind} of {}", self.backend.address()),
+                    source,
+                },
+            })
     }
 
     /// Reads a whole object.
@@ -220,36 +213,22 @@ impl Repo {
         // In this order: a session whose record is not there any more had an end before, and keeps it; a copy that a prune
         // made has neither, and stands on a snapshot.
         let packs = self.list(ObjectKind::Pack)?;
-        let sessions = self.sessions()?;
-        let mut unexplained: BTreeSet<_> = packs
-            .iter()
-            .filter_map(|stat| match stat.key {
-                ObjectKey::Pack(name) => Some(name.session),
-                _ => None,
-            })
-            .filter(|id| !sessions.contains_key(id))
-            .collect();
-        // What is forgotten was committed.
-        let mut forgotten = BTreeSet::new();
-        if unexplained.is_empty() {
-            forgotten = self.forgotten_markers()?;
-            if forgotten.is_empty() {
-                return Ok(());
-            }
-        }
-        for stat in self.list(ObjectKind::End)? {
-            if let ObjectKey::End(id) = stat.key {
-                unexplained.remove(&id);
-            }
-        }
-        let is_explained =
-            |unexplained: &BTreeSet<_>| unexplained.is_empty() && forgotten.is_empty();
-        if is_explained(&unexplained) || self.has_committed()? {
+        let mut explained: BTreeSet<_> = self.sessions()?.into_keys().collect();
+        if self.has_committed()? {
             return Ok(());
         }
-        let settled = self.settled()?;
-        unexplained.retain(|id| !settled.aborted.contains(id));
-        if is_explained(&unexplained) {
+        explained.extend(self.settled()?.aborted);
+        for stat in self.list(ObjectKind::End)? {
+            if let ObjectKey::End(id) = stat.key {
+                explained.insert(id);
+            }
+        }
+        let is_explained = |stat: &ObjectStat| match stat.key {
+            ObjectKey::Pack(name) => explained.contains(&name.session),
+            _ => true,
+        };
+        // What is forgotten was committed.
+        if packs.iter().all(is_explained) && self.forgotten_markers()?.is_empty() {
             return Ok(());
         }
         Err(ends_are_missing())

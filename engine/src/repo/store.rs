@@ -54,12 +54,22 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// What was listed; none if packs were not.
     listed: Option<u64>,
-    /// Of each pack: whether it is there, as far as that is known, and whether it may be relied on as well.
-    packs: Vec<(bool, bool)>,
+    packs: Vec<Standing>,
     pub(super) findings: Mutex<Findings>,
     /// Segments of which no copy could be read: another record may make their chunks of something else.
     pub(super) lost: Mutex<HashSet<SegmentId>>,
     blocks: Lru<BlockRef, LoadedBlock>,
+}
+
+/// What is known of a pack that the index names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It is not there, or not whole.
+    Gone,
+    /// It is there, and condemned.
+    Condemned,
+    /// It may be relied on, as far as that is known.
+    Usable,
 }
 
 /// Index segments and packs at one moment, asked for in this order: what a new index segment names exists by then.
@@ -202,10 +212,23 @@ impl Store {
     pub fn record(&self, id: ChunkId) -> Result<(ChunkRef, ChunkRecord)> {
         let state = self.state();
         let at = self.find(&state, id)?;
-        let record = self.block(&state, at.block)?.block.record(at.ordinal);
-        record
-            .map(|record| (at, record))
-            .ok_or(Error::MissingChunk { chunk: id })
+        Ok((at, self.record_at(&state, id, at)?))
+    }
+
+    /// The record of a chunk, and of one that cannot be made any of its records: to name what is wrong with it.
+    pub fn record_to_blame(&self, id: ChunkId) -> Result<ChunkRecord> {
+        let state = self.state();
+        let at = self.find(&state, id).or_else(|error| {
+            let records = state.index.chunk(id);
+            let last = records.last().filter(|_| error.is_damage());
+            last.map(|(_, at)| *at).ok_or(error)
+        })?;
+        self.record_at(&state, id, at)
+    }
+
+    fn record_at(&self, state: &State, id: ChunkId, at: ChunkRef) -> Result<ChunkRecord> {
+        let record = self.block(state, at.block)?.block.record(at.ordinal);
+        record.ok_or(Error::MissingChunk { chunk: id })
     }
 
     /// Where a range of a chunk lies: plain bytes of segments, in order, neighbours joined.
@@ -299,22 +322,6 @@ impl Store {
         }
     }
 
-    /// The record of a chunk, and of one that cannot be made any of its records: to name what is wrong with it.
-    pub fn record_to_blame(&self, id: ChunkId) -> Result<ChunkRecord> {
-        let state = self.state();
-        let missing = || Error::MissingChunk { chunk: id };
-        let at = match self.find(&state, id) {
-            Ok(at) => at,
-            Err(error) if error.is_damage() => {
-                let records = state.index.chunk(id);
-                records.last().map(|(_, at)| *at).ok_or_else(missing)?
-            }
-            Err(error) => return Err(error),
-        };
-        let record = self.block(&state, at.block)?.block.record(at.ordinal);
-        record.ok_or_else(missing)
-    }
-
     /// A base that a block names, and the record by which it is read.
     pub(super) fn base(
         &self,
@@ -341,11 +348,11 @@ impl Store {
 
 impl State {
     pub(super) fn is_usable(&self, pack: u32) -> bool {
-        matches!(self.packs.get(pack as usize), Some((true, true)))
+        matches!(self.packs.get(pack as usize), Some(Standing::Usable))
     }
 
     pub(super) fn is_stored(&self, pack: u32) -> bool {
-        matches!(self.packs.get(pack as usize), Some((true, _)))
+        !matches!(self.packs.get(pack as usize), None | Some(Standing::Gone))
     }
 
     /// Looks for everything anew.
@@ -398,13 +405,18 @@ fn load_state(
     }
     let index = builder.finish();
     let packs = index.packs().iter().map(|pack| match usable {
-        Usable::Indexed => (true, true),
+        Usable::Indexed => Standing::Usable,
         Usable::Except(condemned) => {
             // One of another length is cut short: what is behind the cut is not there.
             let whole =
                 |exists: &BTreeMap<PackName, u64>| exists.get(&pack.name) == Some(&pack.size_bytes);
-            let is_condemned = condemned.contains(&pack.name.to_string());
-            (exists.is_some_and(whole), !is_condemned)
+            if !exists.is_some_and(whole) {
+                Standing::Gone
+            } else if condemned.contains(&pack.name.to_string()) {
+                Standing::Condemned
+            } else {
+                Standing::Usable
+            }
         }
     });
     Ok(State {

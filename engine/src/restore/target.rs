@@ -6,7 +6,7 @@ use super::source_failed;
 use crate::backup::{Cancel, chain};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer};
-use crate::source::{Items, Phase, Target, Validation};
+use crate::source::{Items, Phase, SourceErrorKind, Target, Validation};
 
 /// What a restore did.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,23 +106,30 @@ fn switch(target: &dyn Target, entry: &mut JournalEntry, journal: &Journal) -> R
 }
 
 fn undo(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<()> {
+    if entry.phase == Phase::Discarding {
+        let what = format!(
+            "restore {} can no longer be undone: what it had kept is being dropped",
+            entry.id
+        );
+        return Err(Error::Refused { what });
+    }
     target
         .rollback(&entry.plan, entry.phase)
         .map_err(|error| source_failed(&entry.source, error))?;
     journal.remove(entry.id)
 }
 
-/// Entries whose restore was killed: not switched, or switched where nothing is kept and not yet tidied up.
+/// Entries whose restore or discard was killed: not switched, or switched where nothing is kept and not yet tidied up.
 pub fn unfinished(entries: &[JournalEntry]) -> impl Iterator<Item = &JournalEntry> {
     entries.iter().filter(|entry| is_unfinished(entry))
 }
 
-/// Whether a restore was killed before its end.
+/// Whether a restore, or the discard of what it had kept, was killed before its end.
 pub fn is_unfinished(entry: &JournalEntry) -> bool {
     entry.phase != Phase::Switched || entry.plan.keeps.is_empty()
 }
 
-/// Ends what a killed restore has left. Only a begun switch can be finished; what was merely staged is undone.
+/// Ends what a killed restore has left. Only a begun switch or discard can be finished; what was merely staged is undone.
 pub fn recover(
     target: &dyn Target,
     entry: &JournalEntry,
@@ -131,8 +138,10 @@ pub fn recover(
 ) -> Result<RestoreReport> {
     let mut entry = entry.clone();
     match (way, entry.phase) {
-        // Nothing was kept, and only the marks of the restore may be left.
-        (Recovery::Finish, Phase::Switched) => discard(target, &entry, journal)?,
+        // Nothing was kept, and only the marks of the restore may be left; or what was kept is to go.
+        (Recovery::Finish, Phase::Switched | Phase::Discarding) => {
+            discard(target, &entry, journal)?;
+        }
         (Recovery::Finish, Phase::Staged | Phase::Switching) => {
             switch(target, &mut entry, journal)?;
         }
@@ -149,17 +158,25 @@ pub fn rollback(target: &dyn Target, entry: &JournalEntry, journal: &Journal) ->
     undo(target, entry, journal)
 }
 
-/// Removes what a finished restore had replaced and kept.
+/// Removes what a finished restore had replaced and kept. Once begun it can only be finished: what is left of it does
+/// not tell a target what was there.
 pub fn discard(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> Result<()> {
-    if entry.phase != Phase::Switched {
+    if entry.phase < Phase::Switched {
         let what = format!(
             "restore {} is not finished: undo or finish it first",
             entry.id
         );
         return Err(Error::Refused { what });
     }
-    target
-        .discard(&entry.plan)
-        .map_err(|error| source_failed(&entry.source, error))?;
+    let mut begun = entry.clone();
+    begun.phase = Phase::Discarding;
+    journal.write(&begun)?;
+    if let Err(error) = target.discard(&entry.plan) {
+        if error.kind() == SourceErrorKind::Occupied {
+            // Nothing was removed now; what was before says the entry.
+            journal.write(entry)?;
+        }
+        return Err(source_failed(&entry.source, error));
+    }
     journal.remove(entry.id)
 }

@@ -38,6 +38,8 @@ pub enum Phase {
     Switching,
     /// The switch is done; what it replaced is kept.
     Switched,
+    /// What it replaced may be dropped in part: there is no way back.
+    Discarding,
 }
 
 /// What validation found.
@@ -84,7 +86,8 @@ pub trait Target: Send + Sync {
     /// Brings back what was there before, from any phase, and removes what was staged.
     fn rollback(&self, plan: &RestorePlan, phase: Phase) -> Result<(), SourceError>;
 
-    /// Removes what the switch had kept, and nothing that the plan's `keeps` do not name. After it there is no way back.
+    /// Removes what the switch had kept, and nothing that the plan's `keeps` do not name. After it there is no way back,
+    /// unless it is refused as `Occupied`: nothing was removed then. Finishes a discard that was killed half-way.
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError>;
 }
 

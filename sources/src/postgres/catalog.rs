@@ -12,6 +12,8 @@ use super::sql::{ident, literal, qualified};
 const SEQUENCES_AT_ONCE: usize = 200;
 /// Schemas that belong to the server.
 const USER_SCHEMA: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+/// The condition that a standby server lacks what `c` holds: it gets only what is logged, and reads nothing else.
+const NOT_HERE: &str = "(c.relpersistence = 'u' AND pg_is_in_recovery())";
 /// The condition that `c` belongs to no extension.
 const NO_MEMBER: &str = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
     AND d.objid = c.oid AND d.deptype = 'e')";
@@ -32,6 +34,9 @@ pub(crate) struct Table {
     /// Not written to the server's log: empty after its crash.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unlogged: bool,
+    /// Its rows are not on this server, a standby.
+    #[serde(skip)]
+    pub(crate) rowless: bool,
     /// Tables that it is a part or an heir of, the nearest first: schema and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) parents: Vec<(String, String)>,
@@ -138,6 +143,8 @@ pub(crate) struct Contents {
     pub(crate) tables: Vec<Table>,
     /// Tables whose rows live elsewhere.
     pub(crate) foreign_tables: Vec<String>,
+    /// Sequences of which this server, a standby, does not know where they stand.
+    pub(crate) unknown_sequences: Vec<String>,
 }
 
 /// Quoted names of all tables that a capture reads, those included that only have parts.
@@ -187,7 +194,8 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
                     ON i.inhrelid = up.inhparent)
              SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY up.depth, pn.nspname,
                 p.relname) FROM up JOIN pg_class p ON p.oid = up.inhparent
-                JOIN pg_namespace pn ON pn.oid = p.relnamespace)
+                JOIN pg_namespace pn ON pn.oid = p.relnamespace),
+            {NOT_HERE}
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN (SELECT u.id, u.condition FROM pg_extension,
                     unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid
@@ -204,6 +212,11 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
             contents.tables.push(table);
         }
     }
+    let unknown = sequence_names(session, NOT_HERE)?;
+    let shown = unknown
+        .iter()
+        .map(|(schema, name)| format!("{schema}.{name}"));
+    contents.unknown_sequences = shown.collect();
     Ok(contents)
 }
 
@@ -214,6 +227,7 @@ fn parse_table(row: &Row) -> Result<Table, PgError> {
         schema: row.text(0),
         name: row.text(1),
         unlogged: row.flag(2),
+        rowless: row.flag(8),
         columns: serde_json::from_str(json(3)).map_err(bad)?,
         key: row.get(4).map(ToOwned::to_owned),
         extension_rows: row.get(5).map(ToOwned::to_owned),
@@ -221,19 +235,24 @@ fn parse_table(row: &Row) -> Result<Table, PgError> {
     })
 }
 
-/// Reads where every sequence stands.
-pub(crate) fn sequences(session: &mut Session) -> Result<Vec<Sequence>, PgError> {
+/// Schemas and names of sequences.
+fn sequence_names(
+    session: &mut Session,
+    condition: &str,
+) -> Result<Vec<(String, String)>, PgError> {
     let sql = format!(
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {USER_SCHEMA}
-            AND ({NO_MEMBER} OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension))
+            AND ({NO_MEMBER} OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension)) AND {condition}
          ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
     );
-    let names: Vec<_> = session
-        .query(&sql)?
-        .iter()
-        .map(|row| (row.text(0), row.text(1)))
-        .collect();
+    let rows = session.query(&sql)?;
+    Ok(rows.iter().map(|row| (row.text(0), row.text(1))).collect())
+}
+
+/// Reads where every sequence stands, as far as this server knows.
+pub(crate) fn sequences(session: &mut Session) -> Result<Vec<Sequence>, PgError> {
+    let names = sequence_names(session, &format!("NOT {NOT_HERE}"))?;
     restrict_relations(session, "view, foreign-table")?;
     let mut sequences = Vec::with_capacity(names.len());
     for names in names.chunks(SEQUENCES_AT_ONCE) {

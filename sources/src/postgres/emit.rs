@@ -1,5 +1,6 @@
 //! The streams of one opened database, in the order of their names.
 
+use std::mem::take;
 use std::thread;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use keepstone_engine::source::{
 };
 use serde_json::json;
 
-use super::catalog::Table;
+use super::catalog::{Contents, Sequence, Table};
 use super::client::Session;
 use super::definitions::{Definitions, ReadDatabase};
+use super::facts::DatabaseFacts;
 use super::large_objects;
 use super::layout::{self, Part};
 use super::rows::{self, Piece, ReadAhead, ReadPlan, RowSum};
@@ -41,28 +43,33 @@ pub(crate) fn database(
         snapshot,
         contents,
     } = opened;
+    let Definitions {
+        facts,
+        sequences,
+        schema_pre,
+        schema_post,
+    } = definitions;
     let plan = ReadPlan {
         settings,
         database: name,
         snapshot,
         tables: &contents.tables,
     };
-    warn(name, &contents.tables, &contents.foreign_tables, report);
+    warn(name, contents, report);
     thread::scope(|scope| {
         let ahead = ReadAhead::start(scope, plan, stop);
         let mut emitter = Emitter {
             name,
             session,
-            definitions,
             sink,
             report,
         };
         let emitted = emitter
-            .facts()
+            .facts(facts)
             .and_then(|()| emitter.large_objects())
-            .and_then(|()| emitter.sql(Part::SchemaPost, &definitions.schema_post))
-            .and_then(|()| emitter.sql(Part::SchemaPre, &definitions.schema_pre))
-            .and_then(|()| emitter.sequences())
+            .and_then(|()| emitter.sql(Part::SchemaPost, take(schema_post)))
+            .and_then(|()| emitter.sql(Part::SchemaPre, take(schema_pre)))
+            .and_then(|()| emitter.sequences(sequences))
             .and_then(|()| emitter.tables(&contents.tables, ahead));
         if emitted.is_err() {
             // Whoever still reads need not go on.
@@ -72,21 +79,35 @@ pub(crate) fn database(
     })
 }
 
-fn warn(name: &str, tables: &[Table], foreign: &[String], report: &mut CaptureReport) {
-    for table in foreign {
+fn warn(name: &str, contents: &Contents, report: &mut CaptureReport) {
+    for table in &contents.foreign_tables {
         report.warnings.push(format!(
             "foreign table {name}/{table}: its definition was saved, its rows live elsewhere"
         ));
     }
-    let unlogged: Vec<_> = tables
+    let (rowless, unlogged): (Vec<_>, Vec<_>) = contents
+        .tables
         .iter()
         .filter(|table| table.unlogged)
-        .map(Table::shown)
-        .collect();
+        .partition(|table| table.rowless);
+    let [rowless, unlogged] = [rowless, unlogged].map(|tables| {
+        let shown = tables.into_iter().map(Table::shown);
+        shown.collect::<Vec<_>>().join(", ")
+    });
     if !unlogged.is_empty() {
         report.warnings.push(format!(
-            "unlogged tables of {name} were saved as they are: {}",
-            unlogged.join(", ")
+            "unlogged tables of {name} were saved as they are: {unlogged}"
+        ));
+    }
+    if !rowless.is_empty() {
+        report.warnings.push(format!(
+            "unlogged tables of {name} were saved empty, since a standby server has none of their rows: {rowless}"
+        ));
+    }
+    if !contents.unknown_sequences.is_empty() {
+        report.warnings.push(format!(
+            "unlogged sequences of {name} will start anew, since a standby server does not know where they stand: {}",
+            contents.unknown_sequences.join(", ")
         ));
     }
 }
@@ -94,7 +115,6 @@ fn warn(name: &str, tables: &[Table], foreign: &[String], report: &mut CaptureRe
 struct Emitter<'a> {
     name: &'a str,
     session: &'a mut Session,
-    definitions: &'a Definitions,
     sink: &'a mut dyn Sink,
     report: &'a mut CaptureReport,
 }
@@ -104,8 +124,8 @@ impl Emitter<'_> {
         format!("cannot read {what} of database {}", self.name)
     }
 
-    fn facts(&mut self) -> Result<(), SourceError> {
-        let facts = std::slice::from_ref(&self.definitions.facts);
+    fn facts(&mut self, facts: &DatabaseFacts) -> Result<(), SourceError> {
+        let facts = std::slice::from_ref(facts);
         layout::put_lines(self.sink, Part::Facts.path(self.name)?, facts)
     }
 
@@ -134,16 +154,18 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn sql(&mut self, part: Part, text: &[u8]) -> Result<(), SourceError> {
+    /// Emits a part of the schema, and lets go of it: those of all databases are read by now.
+    fn sql(&mut self, part: Part, text: Vec<u8>) -> Result<(), SourceError> {
         self.sink
             .begin(layout::spec(part.path(self.name)?, Profile::Bytes))?;
-        self.sink.write(text)?;
+        self.sink.write(&text)?;
+        drop(text);
         self.sink.finish(StreamFacts::default())
     }
 
-    fn sequences(&mut self) -> Result<(), SourceError> {
+    fn sequences(&mut self, sequences: &[Sequence]) -> Result<(), SourceError> {
         let path = Part::Sequences.path(self.name)?;
-        layout::put_lines(self.sink, path, &self.definitions.sequences)
+        layout::put_lines(self.sink, path, sequences)
     }
 
     fn tables(&mut self, tables: &[Table], mut ahead: ReadAhead) -> Result<(), SourceError> {
@@ -183,6 +205,9 @@ impl Emitter<'_> {
         attributes.insert("key_sorted".into(), json!(table.key.is_some()));
         if table.unlogged {
             attributes.insert("unlogged".into(), json!(true));
+        }
+        if table.rowless {
+            attributes.insert("rowless".into(), json!(true));
         }
         self.sink.finish(stream_facts(&sum, attributes))?;
         self.report.collections.push(CollectionFacts {

@@ -103,6 +103,8 @@ fn kind_of_code(code: &str) -> SourceErrorKind {
         "55P03" | "53300" | "57P03" => SourceErrorKind::Unreachable,
         "42P04" => SourceErrorKind::Occupied,
         _ if code.starts_with("28") => SourceErrorKind::Denied,
+        // In a transaction that only reads: a standby server had to undo what it shows.
+        "40001" => SourceErrorKind::Interrupted,
         _ if code.starts_with("57P") || code.starts_with("08") => SourceErrorKind::Interrupted,
         _ => SourceErrorKind::Other,
     }

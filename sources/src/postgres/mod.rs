@@ -12,8 +12,8 @@
 //! `SQL_ASCII`, for which the server does not know what its bytes mean, a capture fails at the first text that is neither
 //! ASCII nor UTF-8.
 //!
-//! Not saved, and said in the report where it matters: rows of foreign tables, temporary tables, rows of
-//! materialized views (they are refreshed on restore), databases that accept no connections, templates,
+//! Not saved, and said in the report where it matters: rows of foreign tables, temporary tables, on a standby server
+//! what unlogged tables and sequences hold (it has none of it), rows of materialized views (they are refreshed on restore), databases that accept no connections, templates,
 //! `postgresql.conf`, `pg_hba.conf`, replication slots, statistics.
 //!
 //! Rows are lines of COPY's text form under fixed settings, so that equal rows are equal bytes on every server.
@@ -33,6 +33,9 @@
 //!
 //! The capture itself waits for nobody who waits for it: pg_dump speaks through the session that holds the locks, and a
 //! table whose lock somebody waits for is read by that session alone.
+//!
+//! A standby server ends a capture that stands in the way of what it has to replay, after `max_standby_streaming_delay`
+//! (30 s by default): raise that, or set `hot_standby_feedback = on`.
 //!
 //! # Settings
 //!

@@ -110,7 +110,7 @@ impl Target for PostgresTarget {
 }
 
 /// Half of the key under which the acts of one restore take turns; the other half is its id, or 0 for all restores.
-pub(crate) const TURN: i32 = 0x6b73_746e;
+const TURN: i32 = 0x6b73_746e;
 
 /// Connects as `maintenance` does, and waits until nobody else works on this restore: of a process that was killed the
 /// server may still be carrying out the last statement. The turn ends with the session.
@@ -121,18 +121,31 @@ pub(crate) fn take_turn(
 ) -> Result<Session, SourceError> {
     let mut session = maintenance(settings, &state.databases, stop)?;
     let id = u32::from_str_radix(&state.id, 16).unwrap_or_default();
-    session
-        .execute(&format!(
-            "SELECT pg_advisory_lock({TURN}, {})",
-            id.cast_signed()
-        ))
-        .map_err(|error| {
-            error.during(format!(
-                "cannot go on with the restore at {} while another session works on it",
-                settings.server()
-            ))
-        })?;
+    wait_for_turn(settings, &mut session, id, "another session works on it")?;
     Ok(session)
+}
+
+/// Waits besides until no restore changes names or marks, for an act that does so.
+pub(crate) fn take_turn_of_all(
+    settings: &PostgresSettings,
+    session: &mut Session,
+) -> Result<(), SourceError> {
+    wait_for_turn(settings, session, 0, "another is switched")
+}
+
+fn wait_for_turn(
+    settings: &PostgresSettings,
+    session: &mut Session,
+    turn: u32,
+    hindrance: &str,
+) -> Result<(), SourceError> {
+    let sql = format!("SELECT pg_advisory_lock({TURN}, {})", turn.cast_signed());
+    session.execute(&sql).map_err(|error| {
+        let server = settings.server();
+        error.during(format!(
+            "cannot go on with the restore at {server} while {hindrance}"
+        ))
+    })
 }
 
 /// Connects to a database that the plan does not rename.

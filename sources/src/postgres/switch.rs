@@ -14,7 +14,7 @@ use super::client::Session;
 use super::error::PgError;
 use super::mark::{Marked, comment_on};
 use super::names;
-use super::rebuild::{DatabasePlan, PlanState, TURN, maintenance, take_turn};
+use super::rebuild::{DatabasePlan, PlanState, maintenance, take_turn, take_turn_of_all};
 use super::settings::PostgresSettings;
 use super::sql::{ident, literals};
 use super::wire::Stop;
@@ -124,13 +124,15 @@ pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<
     for name in &discarding.dropped {
         switcher.drop_database(&mut session, name)?;
     }
-    for (role, comment) in marked_roles(&mut session, &state.id)? {
-        switcher.comment(&mut session, "ROLE", &role, &comment.without(&state.id))?;
-    }
-    for (name, comment) in &discarding.unmarked {
-        switcher.comment(&mut session, "DATABASE", name, comment)?;
-    }
-    Ok(())
+    let unmark =
+        |what, name: &str, comment: &Marked| comment_on(what, name, comment.comment().as_deref());
+    let roles = marked_roles(&mut session, &state.id)?;
+    let roles = roles
+        .into_iter()
+        .map(|(role, comment)| unmark("ROLE", &role, &comment.without(&state.id)));
+    let databases = discarding.unmarked.iter();
+    let databases = databases.map(|(name, comment)| unmark("DATABASE", name, comment));
+    switcher.unmark_all(&mut session, &roles.chain(databases).collect::<Vec<_>>())
 }
 
 /// What a discard does, in this order: a process that is killed in between leaves what the next one needs.
@@ -173,6 +175,10 @@ fn discarding<'a>(
         discarding
             .dropped
             .extend(kept.map(|(before, _)| before.as_str()));
+        // A rollback that was killed may have left it.
+        if state.made(found, &database.staged) {
+            discarding.dropped.push(&database.staged);
+        }
     }
     Ok(discarding)
 }
@@ -207,15 +213,7 @@ impl Switcher<'_> {
     /// from one look holds until it is done.
     fn take_turn(&self) -> Result<Session, SourceError> {
         let mut session = take_turn(self.settings, self.state, &Stop::default())?;
-        let act = || {
-            format!(
-                "cannot go on with the restore at {} while another is switched",
-                self.settings.server()
-            )
-        };
-        session
-            .execute(&format!("SELECT pg_advisory_lock({TURN}, 0)"))
-            .map_err(|error| error.during(act()))?;
+        take_turn_of_all(self.settings, &mut session)?;
         Ok(session)
     }
 
@@ -265,6 +263,20 @@ impl Switcher<'_> {
         self.run(session, &comment_on(what, name, comment.as_deref()))
     }
 
+    /// Takes all marks off in one transaction, durable when it returns: the journal forgets the restore next.
+    fn unmark_all(&self, session: &mut Session, statements: &[String]) -> Result<(), SourceError> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        session.execute(&durably(statements)).map_err(|error| {
+            drop(session.execute("ROLLBACK"));
+            error.during(format!(
+                "cannot take the marks of the restore off at {}",
+                self.settings.server()
+            ))
+        })
+    }
+
     /// Its mark is gone, and with it the proof that what it replaced may go.
     fn is_another(&self, database: &DatabasePlan) -> SourceError {
         let replaced = database.before.iter();
@@ -301,11 +313,7 @@ impl Switcher<'_> {
         if statements.is_empty() {
             return Ok(());
         }
-        // A commit that was told must be on the server's disk: the journal relies on it.
-        let script = format!(
-            "BEGIN; SET LOCAL synchronous_commit = on; {}; COMMIT",
-            statements.join("; ")
-        );
+        let script = durably(statements);
         let mut emptier = maintenance(self.settings, &self.state.databases, &Stop::default())?;
         let (done, ended) = bounded::<()>(0);
         thread::scope(|scope| {
@@ -366,6 +374,14 @@ impl Switcher<'_> {
         }
         Ok(())
     }
+}
+
+/// One transaction: a commit that was told must be on the server's disk, since the journal relies on it.
+fn durably(statements: &[String]) -> String {
+    format!(
+        "BEGIN; SET LOCAL synchronous_commit = on; {}; COMMIT",
+        statements.join("; ")
+    )
 }
 
 /// Roles that a restore made, each with its comment.

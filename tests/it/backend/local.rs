@@ -3,31 +3,19 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use keepstone_engine::backend::local::LocalBackend;
 use keepstone_engine::backend::{
     Backend as _, BackendErrorKind, ByteRange, ObjectKey, ObjectKind, PackClass,
 };
+use keepstone_testkit::folders::files_below;
 use tempfile::TempDir;
 
 use super::{body_of, kind_of, object_id, pack, session_id};
 
 const PUT_LOOP: &str = env!("CARGO_BIN_EXE_put-loop");
-
-fn files_below(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files_below(&path));
-        } else {
-            found.push(path.display().to_string());
-        }
-    }
-    found
-}
 
 #[test]
 fn a_killed_writer_leaves_whole_objects_and_all_that_were_answered() {
@@ -188,7 +176,7 @@ fn a_folder_that_may_not_be_written_is_told() {
         told.contains("cannot write index/") && told.contains("access is denied"),
         "{told}"
     );
-    assert_eq!(files_below(folder.path()), [""; 0]);
+    assert_eq!(files_below(folder.path()), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -339,12 +327,18 @@ fn a_deleted_repository_does_not_look_empty() {
     let backend = LocalBackend::create(&path).unwrap();
     fs::remove_dir(path.join("index")).unwrap();
     assert_eq!(backend.list(ObjectKind::Index).unwrap(), []);
-    // Without this one it would look as if nothing in it were needed.
+    // A copy of a new repository may lack its empty folders.
+    fs::remove_dir(path.join("end")).unwrap();
+    assert_eq!(backend.list(ObjectKind::End).unwrap(), []);
+    assert!(path.join("end").is_dir());
+    // Of one with a pack it would look as if nothing in it were needed.
+    backend.put_new(&pack(PackClass::Data), &[]).unwrap();
     fs::remove_dir(path.join("end")).unwrap();
     assert_eq!(
         kind_of(backend.list(ObjectKind::End)),
         BackendErrorKind::NotFound
     );
+    assert!(!path.join("end").exists());
     fs::remove_dir_all(&path).unwrap();
     assert_eq!(
         kind_of(backend.list(ObjectKind::Index)),

@@ -12,10 +12,11 @@ mod stall;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use keepstone_testkit::binary::keepstone;
+use keepstone_testkit::folders;
 use tempfile::TempDir;
 
 /// A home with a repository.
@@ -92,28 +93,10 @@ impl Home {
     /// Every file below a folder, by relative path.
     fn files_below(&self, name: &str) -> Vec<String> {
         let root = self.path(name);
-        let mut found = Vec::new();
-        collect(&root, &root, &mut found);
-        found.sort();
-        found
-    }
-}
-
-fn collect(root: &Path, folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            collect(root, &entry.path(), found);
-        } else {
-            let path = entry.path();
-            found.push(
-                path.strip_prefix(root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned(),
-            );
-        }
+        let files = folders::files_below(&root);
+        let relative = files.iter().map(|file| file.strip_prefix(&root).unwrap());
+        let names = relative.map(|file| file.to_str().unwrap().to_owned());
+        names.collect()
     }
 }
 

@@ -2,23 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
+use keepstone_testkit::waiting::wait_until;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::world::{World, of_type};
-
-/// How long a test waits for something to come about.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Polls until it is so.
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came about: {what}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-}
 
 fn start(command: &mut Command) -> Child {
     command

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use super::stopped::wait_until;
+use keepstone_testkit::waiting::wait_until;
+
 use super::world::World;
 
 /// A run in a pseudo-terminal, and everything that has appeared on it.

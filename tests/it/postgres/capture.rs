@@ -14,7 +14,7 @@ use keepstone_sources::postgres::{
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use keepstone_testkit::servers::postgres::PostgresServer;
 
-use super::{capture, fill, fill_small};
+use super::{capture, fill, fill_small, in_place, restore, target};
 
 #[test]
 fn a_capture_holds_everything_and_twice_the_same_bytes() {
@@ -461,4 +461,71 @@ fn what_lives_elsewhere_is_named_and_what_an_extension_made_is_not_captured_twic
         .filter(|path| path.contains("/table/"))
         .collect();
     assert_eq!(tables, ["postgres/table/public/near"]);
+}
+
+#[test]
+fn a_standby_is_captured_and_what_it_lacks_is_named() {
+    let primary = PostgresServer::start();
+    primary.execute("postgres", "CREATE DATABASE app");
+    primary.execute(
+        "app",
+        "CREATE UNLOGGED TABLE keyed (id serial PRIMARY KEY, v text);
+         CREATE UNLOGGED TABLE heap (v text);
+         CREATE UNLOGGED TABLE bare ();
+         CREATE TABLE logged (id serial PRIMARY KEY, v text);
+         INSERT INTO keyed (v) SELECT 'x' FROM generate_series(1, 10);
+         INSERT INTO heap SELECT 'x' FROM generate_series(1, 10);
+         INSERT INTO bare DEFAULT VALUES;
+         INSERT INTO logged (v) SELECT 'x' FROM generate_series(1, 10);
+         SELECT lo_from_bytea(0, 'large')",
+    );
+    let standby = primary.start_standby();
+    standby.until_it_follows(&primary);
+    let (whole, lacking) = (capture(&primary, "app"), capture(&standby, "app"));
+    assert_eq!(whole.paths(), lacking.paths());
+    for table in ["keyed", "heap", "bare"] {
+        let path = format!("app/table/public/{table}");
+        assert_ne!(whole.content(&path), b"", "{table}");
+        assert_eq!(lacking.content(&path), b"", "{table}");
+    }
+    for same in [
+        "large-objects",
+        "schema-post.sql",
+        "schema-pre.sql",
+        "table/public/logged",
+        "tables",
+    ] {
+        let path = format!("app/{same}");
+        assert_eq!(whole.content(&path), lacking.content(&path), "{same}");
+    }
+    let rowless = |table: &str| {
+        let path = RepoPath::parse(format!("app/table/public/{table}")).unwrap();
+        let item = lacking.get(&path).unwrap().unwrap();
+        item.facts.attributes.contains_key("rowless")
+    };
+    assert!(rowless("heap") && !rowless("logged"));
+    // Since version 15 the sequence of an unlogged table is unlogged too.
+    let mut warnings = vec![
+        "unlogged tables of app were saved empty, since a standby server has none of their rows: \
+         public.bare, public.heap, public.keyed",
+    ];
+    let unlogged = "SELECT relpersistence FROM pg_class WHERE relname = 'keyed_id_seq'";
+    if primary.value("app", unlogged) == "u" {
+        warnings.push(
+            "unlogged sequences of app will start anew, since a standby server does not know where they stand: \
+             public.keyed_id_seq",
+        );
+    }
+    assert_eq!(lacking.report.warnings, warnings);
+
+    let fresh = PostgresServer::start();
+    restore(&target(&fresh, "app", in_place()), &lacking).unwrap();
+    let next = "INSERT INTO keyed (v) VALUES ('y') RETURNING id";
+    if warnings.len() == 2 {
+        assert_eq!(fresh.value("app", next), "1");
+    }
+    let next = "INSERT INTO logged (v) VALUES ('y') RETURNING id";
+    assert_eq!(fresh.value("app", next), "11");
+    let kept = "SELECT relpersistence FROM pg_class WHERE relname = 'keyed'";
+    assert_eq!(fresh.value("app", kept), "u");
 }

@@ -186,6 +186,24 @@ fn a_discard_killed_anywhere_is_finished() {
 }
 
 #[test]
+fn a_rollback_that_was_killed_leaves_nothing_to_a_discard() {
+    let scene = Scene::new();
+    killed_everywhere(
+        &scene,
+        1,
+        1,
+        || scene.switched(),
+        |doomed, plan| doomed.rollback(plan, Phase::Switched),
+        |plan, _| {
+            let state = scene.state();
+            scene.target().discard(plan).unwrap();
+            scene.assert_clean(&state);
+        },
+    );
+    assert_eq!(scene.server.value("postgres", COMMENTS), "");
+}
+
+#[test]
 fn a_discard_of_a_later_restore_killed_anywhere_strands_none_of_an_earlier_one() {
     let scene = Scene::new();
     let earlier = std::cell::RefCell::new(Vec::new());

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{SourceErrorKind, Target as _};
@@ -14,6 +14,7 @@ use keepstone_sources::postgres::{PostgresRestoreOptions, PostgresSettings, Post
 use keepstone_testkit::binary::keepstone;
 use keepstone_testkit::memory::MemoryCapture;
 use keepstone_testkit::servers::postgres::{PostgresServer, PostgresServerOptions, bin};
+use keepstone_testkit::waiting::wait_until;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
@@ -39,14 +40,6 @@ fn with_wrapper(server: &PostgresServer, folder: &Path, instead: &str) -> Postgr
     let mut settings = server.settings("app");
     settings.pg_dump = Some(wrapper(folder, instead));
     settings
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came about: {what}");
-        thread::park_timeout(Duration::from_millis(10));
-    }
 }
 
 /// A home with a repository, where the program saves database `app` of a server.

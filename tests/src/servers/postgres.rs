@@ -12,6 +12,8 @@ use keepstone_sources::postgres::{PostgresEnvironment, PostgresSettings};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
+use crate::waiting::wait_until;
+
 /// How long a server may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 /// Superuser of every test server.
@@ -44,17 +46,54 @@ impl PostgresServer {
 
     /// Starts a server.
     pub fn start_with(options: &PostgresServerOptions) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("ks-pg-")
-            .tempdir_in("/tmp")
-            .expect("a folder");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
-            .expect("a mode");
+        let dir = folder_of_server();
         let home = dir.path().join("home");
-        std::fs::create_dir(&home).expect("a folder");
-        give_to_server(&home);
+        initdb(&home.join("data"), &home, options.password);
+        Self::run_in(dir, options)
+    }
+
+    /// Starts a server that follows this one, and answers from what it has replayed.
+    pub fn start_standby(&self) -> Self {
+        let dir = folder_of_server();
+        let home = dir.path().join("home");
         let data = home.join("data");
-        initdb(&data, &home, options.password);
+        let output = as_server_user(&bin("pg_basebackup"))
+            .args(["-h", "127.0.0.1", "-U", SUPERUSER, "--no-password"])
+            .args(["-p", &self.port.to_string()])
+            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync"])
+            .arg("-D")
+            .arg(&data)
+            .current_dir(&home)
+            .output()
+            .expect("setpriv and pg_basebackup");
+        assert!(
+            output.status.success(),
+            "pg_basebackup: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        std::fs::write(data.join("standby.signal"), "").expect("a signal");
+        give_to_server(&home);
+        let primary = format!("host=127.0.0.1 port={} user={SUPERUSER}", self.port);
+        let options = PostgresServerOptions {
+            conf: vec![format!("primary_conninfo = '{primary}'")],
+            ..PostgresServerOptions::default()
+        };
+        Self::run_in(dir, &options)
+    }
+
+    /// Waits until this standby has replayed all that its primary has written.
+    pub fn until_it_follows(&self, primary: &Self) {
+        let written = primary.value("postgres", "SELECT pg_current_wal_insert_lsn()");
+        let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+        wait_until("the standby has replayed all", || {
+            self.value("postgres", &replayed) == "t"
+        });
+    }
+
+    /// Runs a server on the data in its folder.
+    fn run_in(dir: TempDir, options: &PostgresServerOptions) -> Self {
+        let home = dir.path().join("home");
+        let data = home.join("data");
         let port = free_port();
         configure(&data, &home, port, options);
         let child = spawn(&data, &home);
@@ -273,6 +312,19 @@ pub fn bin(name: &str) -> PathBuf {
         },
         |(_, path)| path,
     )
+}
+
+/// A folder with a home for a server in it.
+fn folder_of_server() -> TempDir {
+    let dir = tempfile::Builder::new()
+        .prefix("ks-pg-")
+        .tempdir_in("/tmp")
+        .expect("a folder");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let home = dir.path().join("home");
+    std::fs::create_dir(&home).expect("a folder");
+    give_to_server(&home);
+    dir
 }
 
 fn free_port() -> u16 {

@@ -107,6 +107,9 @@ pub(super) fn list(context: &Context) -> Result<ExitCode, CliError> {
 
 /// What lies where because of a restore, for people.
 fn kept_or_left(entry: &JournalEntry) -> String {
+    if is_dropping(entry) {
+        return format!("drops {}", entry.plan.keeps.join(", "));
+    }
     match left_of(entry) {
         [] => kept_of(entry).join(", "),
         left => format!("may have left {}", left.join(", ")),
@@ -161,12 +164,20 @@ pub(crate) fn name_unfinished(context: &Context) {
         context.ui.warning(&printable(&if is_command(&entry) {
             let advice = accept_command(entry.id);
             format!("{what} failed or was cut off. {advice}")
+        } else if is_dropping(&entry) {
+            let kept = entry.plan.keeps.join(", ");
+            format!("dropping {kept}, which {what} had kept, was cut off: finish it with keepstone restore --discard-old {id}")
         } else {
             format!(
                 "{what} was cut off: finish it with keepstone restore --resume {id}, or undo it with --rollback {id}"
             )
         }));
     }
+}
+
+/// Whether a process that dropped what a restore had kept was cut off.
+fn is_dropping(entry: &JournalEntry) -> bool {
+    entry.phase == Phase::Discarding && !entry.plan.keeps.is_empty()
 }
 
 fn unfinished_ones(context: &Context) -> Result<Vec<JournalEntry>, CliError> {
@@ -187,6 +198,9 @@ impl Ending<'_> {
     /// Finishes a restore that was cut off: from the snapshot where it was not yet staged and validated.
     pub(super) fn resume(&self) -> Result<ExitCode, CliError> {
         let found = self.find()?;
+        if is_dropping(&found.entry) {
+            return self.drop_kept(&found);
+        }
         let Found { entry, target, .. } = &found;
         let id = entry.id.short();
         if !is_unfinished(entry) {
@@ -230,6 +244,9 @@ impl Ending<'_> {
         let found = self.find()?;
         let Found { entry, target, .. } = &found;
         let (kept, address) = (entry.plan.keeps.join(", "), &entry.address);
+        if entry.phase == Phase::Discarding {
+            return Err(is_discarded(entry));
+        }
         let is_switched = entry.phase == Phase::Switched;
         if self.dry_run {
             let act = match (is_switched, kept.as_str()) {
@@ -261,10 +278,13 @@ impl Ending<'_> {
 
     /// Drops what a restore had replaced.
     pub(super) fn discard(&self) -> Result<ExitCode, CliError> {
-        let found = self.find()?;
-        let Found { entry, target, .. } = &found;
+        self.drop_kept(&self.find()?)
+    }
+
+    fn drop_kept(&self, found: &Found) -> Result<ExitCode, CliError> {
+        let Found { entry, target, .. } = found;
         let kept = entry.plan.keeps.join(", ");
-        let is_switched = entry.phase == Phase::Switched;
+        let is_switched = entry.phase >= Phase::Switched;
         if self.dry_run {
             let act = match (is_switched, kept.as_str()) {
                 (true, "") => format!("restore {} had replaced nothing", entry.id.short()),
@@ -347,6 +367,15 @@ impl Ending<'_> {
 pub(super) fn hold(journal: &Journal, id: ObjectId) -> Result<HeldEntry, CliError> {
     let held = journal.hold(id)?;
     held.ok_or_else(|| CliError::Running(format!("restore {} is running", id.short())))
+}
+
+/// Of a restore whose kept state may be gone in part.
+fn is_discarded(entry: &JournalEntry) -> CliError {
+    let id = entry.id.short();
+    let refused =
+        format!("restore {id} can no longer be undone: what it had kept is being dropped");
+    let hint = format!("Finish that with keepstone restore --discard-old {id}.");
+    CliError::Refused(refused).hint(hint)
 }
 
 /// Says how to go on where a rollback would take away what its restore has not made.

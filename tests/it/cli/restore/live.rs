@@ -309,6 +309,66 @@ fn how_an_earlier_restore_would_end_is_shown_and_asked_for() {
 }
 
 #[test]
+fn a_discard_that_was_cut_off_is_named_and_finished() {
+    let world = World::filled();
+    let database = world.database();
+    world.backup(&["backup", &database]);
+    let kept = || {
+        fs::read_dir(world.path("."))
+            .unwrap()
+            .filter_map(Result::ok)
+    };
+    let kept = || kept().any(|file| file.file_name().to_str().unwrap().ends_with(".old"));
+    for finish in ["--discard-old", "--resume"] {
+        world.sql("UPDATE t SET name = 'newer' WHERE id = 50");
+        world.ok(&["restore", "latest", "--in-place", "--force"]);
+        let lines = world.json(&["restore", "--list"]);
+        let id = of_type(&lines, "restore")[0]["id"].as_str().unwrap();
+        // As if it had been killed between its first step and its last.
+        let path = world.path(&format!("state/keepstone/restores/{id}.json"));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("\"switched\"", "\"discarding\"")).unwrap();
+        let listed = world.run(&["restore", "--list"]);
+        assert!(
+            listed.contains("UNFINISHED") && listed.contains("drops HOME/app.db.keepstone-"),
+            "{listed}"
+        );
+        let warned = world.run(&["backup", &database]);
+        let advice = format!(
+            "was cut off: finish it with keepstone restore --discard-old {}",
+            &id[..8]
+        );
+        assert!(
+            warned.contains("warning: dropping HOME/app.db.keepstone-"),
+            "{warned}"
+        );
+        assert!(
+            warned.replace("ID2", &id[..8]).contains(&advice),
+            "{warned}"
+        );
+        for dry in [&["--dry-run"][..], &["--force"]] {
+            let refused = world.run(&[&["restore", "--rollback", id], dry].concat());
+            assert!(refused.starts_with("exit 1"), "{refused}");
+            assert!(refused.contains("can no longer be undone"), "{refused}");
+            assert!(
+                refused.contains("hint: Finish that with keepstone restore --discard-old"),
+                "{refused}"
+            );
+        }
+        assert!(kept());
+        let asked = world.run(&["restore", finish, id]);
+        assert!(
+            asked.starts_with("exit 2") && asked.contains("for ever?"),
+            "{asked}"
+        );
+        world.ok(&["restore", finish, id, "--force"]);
+        assert!(!kept());
+        assert_eq!(name_of_50(&world, "app.db"), "name 50");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
 fn a_state_folder_that_cannot_be_looked_into_holds_no_nothing() {
     let world = World::filled();
     world.backup(&["backup", "data"]);
