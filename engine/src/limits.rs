@@ -70,12 +70,10 @@ pub const CONTENT_CHUNKS_MAX: usize = 1 << 25;
 pub const NODE_ENTRIES_MAX: usize = 65_536;
 /// Largest node, in bytes.
 pub const NODE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Deepest nesting of list or tree nodes.
+/// Highest level of the nodes that one list or folder is split into.
 pub const NODE_LEVEL_MAX: u8 = 8;
 /// Deepest nesting of folders. Trees are walked by recursion, on the stack of any thread.
 pub const FOLDER_DEPTH_MAX: usize = 512;
-/// Deepest nesting of nodes of any kind: folders, and what the deepest of them are split into.
-pub const NODE_DEPTH_MAX: usize = FOLDER_DEPTH_MAX + 32;
 /// Chunks that stand in the entry itself instead of a list.
 pub const INLINE_CHUNKS_MAX: usize = 4;
 /// Longest key of a record as kept in a list, in bytes.

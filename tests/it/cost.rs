@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keepstone_engine::backend::memory::MemoryBackend;
-use keepstone_engine::backend::{ObjectKey, ObjectKind, PackClass};
+use keepstone_engine::backend::{Backend as _, ObjectKey, ObjectKind, PackClass};
 use keepstone_engine::id::SnapshotId;
 use keepstone_engine::repo::Repo;
 use keepstone_testkit::recording::{Call, Operation, RecordingBackend};
 use keepstone_testkit::scripted::{
-    Dice, Streams, an_hour_later, new_repo, open_repo, prune_at, read_back, save, table,
+    Dice, ScriptedSource, Streams, an_hour_later, new_repo, noise, open_repo, options, prune_at,
+    read_back, save, save_source, table,
 };
 
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -192,4 +193,32 @@ fn with_a_tenth_new(dice: &mut Dice, before: &[u8]) -> Vec<u8> {
         rows[at] = table(dice, 1);
     }
     rows.concat()
+}
+
+#[test]
+fn changes_in_one_large_record_cost_what_changed() {
+    let memory = Arc::new(MemoryBackend::new());
+    let repo = new_repo(memory.clone()).unwrap();
+    let mut dice = Dice(6);
+    // Longer than what of the parent is at hand at once.
+    let mut bytes = noise(&mut dice, 36 * 1024 * 1024);
+    let stored = || {
+        let packs = memory.list(ObjectKind::Pack).unwrap();
+        packs.iter().map(|stat| stat.size_bytes).sum::<u64>()
+    };
+    let mut added = Vec::new();
+    for hour in 0..2 {
+        let source = ScriptedSource {
+            streams: Streams::from([("large".to_owned(), bytes.clone())]),
+            records: true,
+            ..ScriptedSource::default()
+        };
+        let before = stored();
+        save_source(&repo, &source, &options("host", hour * HOUR_NS)).unwrap();
+        added.push(stored() - before);
+        for at in (0..bytes.len()).step_by(20_000) {
+            bytes[at] ^= 1;
+        }
+    }
+    assert!(added[1] * 20 < added[0], "{added:?}");
 }

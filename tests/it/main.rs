@@ -1,6 +1,7 @@
 //! Integration tests: one binary, so that the dependencies are linked once.
 
 mod backend;
+mod beside;
 mod cache;
 mod cli;
 mod command;

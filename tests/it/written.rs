@@ -19,6 +19,7 @@ fn saved(repo: &Repo, meta: Meta, report: CaptureReport) -> Result<BackupReport,
         streams,
         meta,
         report,
+        ..ScriptedSource::default()
     };
     save_source(repo, &source, &options("host", 0))
 }

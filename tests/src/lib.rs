@@ -6,6 +6,7 @@ pub mod faulty;
 pub mod folders;
 #[path = "../../fuzz/targets/mod.rs"]
 pub mod fuzz_targets;
+pub mod meanwhile;
 pub mod memory;
 pub mod mutate;
 pub mod proxy;

@@ -19,18 +19,22 @@ use keepstone_engine::session::SessionRecord;
 use keepstone_engine::session::fence::FenceView;
 use keepstone_engine::snapshot::select::Listed;
 use keepstone_engine::source::{
-    CaptureReport, Consistency, Items as _, Meta, NodeKind, OpenFacts, Opened, Profile, Sink,
-    Source, SourceError, StreamFacts, StreamSpec,
+    Attributes, CaptureReport, Consistency, Items as _, Meta, NodeKind, OpenFacts, Opened, Profile,
+    Sink, Source, SourceError, StreamFacts, StreamSpec,
 };
 
 /// Streams by path.
 pub type Streams = BTreeMap<String, Vec<u8>>;
 
-/// Emits these streams, each with these facts beside it, and a report.
+/// Emits these folders and streams, each with these facts beside it, and a report.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedSource {
+    /// Folders that are emitted first, in this order.
+    pub folders: Vec<RepoPath>,
     /// What is emitted, in the order of paths.
     pub streams: Streams,
+    /// Whether each stream is one record.
+    pub records: bool,
     /// Facts of every stream.
     pub meta: Meta,
     /// What is said in the end.
@@ -63,15 +67,27 @@ impl Opened for OpenedScript<'_> {
     }
 
     fn stream(&mut self, sink: &mut dyn Sink) -> Result<CaptureReport, SourceError> {
+        for path in &self.0.folders {
+            let (meta, attributes) = (self.0.meta.clone(), Attributes::new());
+            sink.entry(path, NodeKind::Dir, meta, attributes)?;
+        }
         for (path, bytes) in &self.0.streams {
             sink.begin(StreamSpec {
                 path: RepoPath::parse(path).expect("a path"),
-                profile: Profile::Bytes,
+                profile: if self.0.records {
+                    Profile::Records
+                } else {
+                    Profile::Bytes
+                },
                 meta: self.0.meta.clone(),
                 size_hint_bytes: None,
             })?;
-            for piece in bytes.chunks(100_003) {
-                sink.write(piece)?;
+            if self.0.records {
+                sink.record(b"key", bytes)?;
+            } else {
+                for piece in bytes.chunks(100_003) {
+                    sink.write(piece)?;
+                }
             }
             sink.finish(StreamFacts::default())?;
         }

@@ -220,6 +220,13 @@ impl StreamEncoder {
             } else {
                 self.counts.changed_bytes += len as u64;
                 run.push(*cut);
+                // A record may be far longer than what of the parent is at hand at once.
+                if run
+                    .first()
+                    .is_some_and(|first| cut.end - first.start >= BATCH_BYTES)
+                {
+                    self.write_run(buffer, &std::mem::take(&mut run), builders)?;
+                }
             }
         }
         self.write_run(buffer, &run, builders)

@@ -40,6 +40,10 @@ impl TreeBuilder {
         attributes: Attributes,
         nodes: &mut dyn NodeSink,
     ) -> Result<()> {
+        // A folder is a level of its own, even an empty one.
+        if path.components().count() >= FOLDER_DEPTH_MAX {
+            return Err(too_deep(path));
+        }
         self.leave_for(path, nodes)?;
         let (parent, name) = self.parent_of(path)?;
         let child = parent
@@ -81,9 +85,7 @@ impl TreeBuilder {
             });
         }
         if path.components().count() > FOLDER_DEPTH_MAX {
-            return Err(Error::Refused {
-                what: format!("{path} lies too deep: {FOLDER_DEPTH_MAX} levels are the most"),
-            });
+            return Err(too_deep(path));
         }
         let mut left = self.last.parent().unwrap_or_default();
         let mut close_at = None;
@@ -190,5 +192,11 @@ fn folder_entry(name: Vec<u8>, root: ChunkId, meta: Meta, attributes: Attributes
 fn twice(path: &RepoPath) -> Error {
     Error::Refused {
         what: format!("{path} was captured twice"),
+    }
+}
+
+fn too_deep(path: &RepoPath) -> Error {
+    Error::Refused {
+        what: format!("{path} lies too deep: {FOLDER_DEPTH_MAX} levels are the most"),
     }
 }

@@ -39,7 +39,7 @@ struct Under {
 pub(super) fn tell(store: &Store, packs: &Packs, blast: &Blast, report: &mut CheckReport) {
     let mut by_pack: BTreeMap<PackName, BTreeMap<String, String>> = BTreeMap::new();
     for (id, hit) in &blast.hits {
-        let blamed = blamed(packs, &under(store, *id));
+        let blamed = blamed(packs, &under(store, *id, Records::Followed));
         if blamed.is_empty() {
             let what = blast.bad.get(id).cloned().unwrap_or_default();
             let consequence = Consequence::Snapshots(hit.clone());
@@ -78,10 +78,10 @@ pub(super) fn tell(store: &Store, packs: &Packs, blast: &Blast, report: &mut Che
     }
 }
 
-/// The damaged packs that a chunk lies in.
+/// The damaged packs that a chunk lies in by any of its records.
 pub(super) fn damage_under(store: &Store, packs: &Packs, id: ChunkId) -> BTreeSet<PackName> {
     if packs.damaged.values().any(|damage| damage.hurts) {
-        blamed(packs, &under(store, id))
+        blamed(packs, &under(store, id, Records::All))
     } else {
         BTreeSet::new()
     }
@@ -99,23 +99,32 @@ fn blamed(packs: &Packs, under: &Under) -> BTreeSet<PackName> {
     blamed
 }
 
-/// The packs of a chunk's record and of all that it is made of, as far as they can be followed.
-fn under(store: &Store, id: ChunkId) -> Under {
+/// Which records of a chunk are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// The one by which it is read.
+    Followed,
+    /// That one and every other that could be read in its place.
+    All,
+}
+
+/// The packs of a chunk's records and of all that it is made of, as far as they can be followed.
+fn under(store: &Store, id: ChunkId, records: Records) -> Under {
     let mut under = Under::default();
     let mut seen = BTreeSet::from([id]);
     let mut level = vec![id];
     for _ in 0..=DELTA_DEPTH_MAX {
         let mut below = BTreeSet::new();
         for id in level {
-            below.extend(follow(store, id, &mut under));
+            below.extend(follow(store, id, records, &mut under));
         }
         level = below.into_iter().filter(|id| seen.insert(*id)).collect();
     }
     under
 }
 
-/// Notes where a record and its segments lie; answers its bases.
-fn follow(store: &Store, id: ChunkId, under: &mut Under) -> Vec<ChunkId> {
+/// Notes where records and their segments lie; answers their bases.
+fn follow(store: &Store, id: ChunkId, which: Records, under: &mut Under) -> Vec<ChunkId> {
     let records = store.with_index(|index| {
         let blocks = index.chunk(id).iter();
         let packs = blocks.filter_map(|(_, at)| index.pack(index.block(at.block)?.pack));
@@ -123,11 +132,12 @@ fn follow(store: &Store, id: ChunkId, under: &mut Under) -> Vec<ChunkId> {
     });
     under.nowhere |= records.is_empty();
     under.packs.extend(records);
-    let Ok(record) = store.record_to_blame(id) else {
-        return vec![];
+    let records = match which {
+        Records::Followed => store.record_to_blame(id).into_iter().collect(),
+        Records::All => store.all_records(id),
     };
     let mut bases = Vec::new();
-    for extent in record.extents {
+    for extent in records.into_iter().flat_map(|record| record.extents) {
         match extent {
             Extent::Copy { base, .. } => bases.push(base),
             Extent::Stored { segment, .. } => store.with_index(|index| {

@@ -232,6 +232,10 @@ fn check_pack(
 ) -> Option<Damage> {
     let outer = check_outer_hash(bytes).err();
     let own = read_footer(repo, name, bytes.len() as u64);
+    if matches!(own, Err(Error::Missing { .. })) {
+        // Swept by a prune since it was read.
+        return None;
+    }
     if outer.is_none() && own.is_ok() && !how.opens_boxes() {
         return None;
     }

@@ -17,6 +17,11 @@ use crate::repo::{Repo, Store, Usable};
 use crate::snapshot::select::Listed;
 use crate::tree::{Body, ChunkList, Entry, Node};
 
+/// Nodes on top of each other that a folder or a list is split into.
+const LEVELS: u8 = limits::NODE_LEVEL_MAX + 1;
+/// Stack of the walk, in bytes: some thousand frames at the most, of a few KiB.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+
 /// Checks every live snapshot. With `readers`, every chunk is made and compared with its name, by so many threads.
 pub(super) fn check(
     repo: &Repo,
@@ -57,19 +62,25 @@ pub(super) fn check(
         told: HashSet::new(),
         stood_on: BTreeSet::new(),
     };
-    for listed in &snapshots {
-        walk.snapshot(listed)?;
-        report.snapshots += 1;
-        observer.event(Event::ItemFinished);
-    }
+    on_a_deep_stack(|| {
+        snapshots.iter().try_for_each(|listed| {
+            walk.snapshot(listed)?;
+            report.snapshots += 1;
+            observer.event(Event::ItemFinished);
+            Ok(())
+        })
+    })?;
     report.chunks = (walk.good.len() + walk.bad.len()) as u64;
     let Walk {
         store,
         bad,
-        hits,
+        mut hits,
         stood_on,
         ..
     } = walk;
+    if !hits.is_empty() {
+        leave_out_forgotten(repo, &mut hits)?;
+    }
     blast::tell(
         &store,
         packs,
@@ -81,6 +92,34 @@ pub(super) fn check(
         },
         report,
     );
+    Ok(())
+}
+
+/// Runs a walk that has a frame for each folder on the way down, and for each level of what they are split into.
+fn on_a_deep_stack(walk: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let walking = thread.spawn_scoped(scope, walk).map_err(|error| {
+            let what = format!("cannot start a thread to check with: {error}");
+            Error::Refused { what }
+        })?;
+        match walking.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// What is forgotten while it is looked at may be swept, and is not damaged for that.
+fn leave_out_forgotten(repo: &Repo, hits: &mut Hits) -> Result<()> {
+    let Some(forgotten) = Error::unless_damaged(repo.forgotten())? else {
+        return Ok(());
+    };
+    let forgotten: HashSet<_> = forgotten.iter().map(ToString::to_string).collect();
+    hits.retain(|_, hit| {
+        hit.retain(|(snapshot, _)| !forgotten.contains(snapshot));
+        !hit.is_empty()
+    });
     Ok(())
 }
 
@@ -123,19 +162,19 @@ impl Walk<'_> {
                 self.leaf(details, None, &at)?;
             }
             if let Some(root) = source.root {
-                self.folder(root, &at, limits::NODE_DEPTH_MAX)?;
+                self.folder(root, &at)?;
             }
         }
         Ok(())
     }
 
     /// Whether a folder is good: its nodes, what is below them, and all of it together.
-    fn folder(&mut self, root: ChunkId, at: &At<'_>, depth: usize) -> Result<bool> {
+    fn folder(&mut self, root: ChunkId, at: &At<'_>) -> Result<bool> {
         if at.path.components().count() >= limits::FOLDER_DEPTH_MAX {
             self.hit(root, "folders are nested too deep".into(), at);
             return Ok(false);
         }
-        if !self.node(root, at, depth)? {
+        if !self.node(root, at, LEVELS)? {
             return Ok(false);
         }
         if !self.folders.contains(&root) {
@@ -150,7 +189,7 @@ impl Walk<'_> {
     }
 
     /// Whether everything below is good. Good nodes are looked at once; bad ones count against each snapshot.
-    fn node(&mut self, id: ChunkId, at: &At<'_>, depth: usize) -> Result<bool> {
+    fn node(&mut self, id: ChunkId, at: &At<'_>, levels_left: u8) -> Result<bool> {
         if self.good.contains(&id) {
             return Ok(true);
         }
@@ -160,7 +199,7 @@ impl Walk<'_> {
         self.cancel.check()?;
         self.is_suspect(id);
         let node = match self.store.read_node(id) {
-            Ok(node) if depth > 0 => node,
+            Ok(node) if levels_left > 0 => node,
             Ok(_) => {
                 self.hit(id, "nodes are nested too deep".into(), at);
                 return Ok(false);
@@ -175,7 +214,7 @@ impl Walk<'_> {
         match node {
             Node::FolderIndex { children, .. } => {
                 for child in children {
-                    good &= self.node(child, at, depth - 1)?;
+                    good &= self.node(child, at, levels_left - 1)?;
                 }
             }
             Node::List { level, entries } => {
@@ -187,13 +226,13 @@ impl Walk<'_> {
                             at,
                         )?
                     } else {
-                        self.node(entry.id, at, depth - 1)?
+                        self.node(entry.id, at, levels_left - 1)?
                     };
                 }
             }
             Node::Folder(entries) => {
                 for entry in entries {
-                    good &= self.entry(&entry, id, at, depth)?;
+                    good &= self.entry(&entry, id, at)?;
                 }
             }
         }
@@ -203,14 +242,14 @@ impl Walk<'_> {
         Ok(good)
     }
 
-    fn entry(&mut self, entry: &Entry, folder: ChunkId, at: &At<'_>, depth: usize) -> Result<bool> {
+    fn entry(&mut self, entry: &Entry, folder: ChunkId, at: &At<'_>) -> Result<bool> {
         let Ok(path) = at.path.join(&entry.name) else {
             self.hit(folder, "holds a name that is no name".into(), at);
             return Ok(false);
         };
         let below = At { path, ..*at };
         match &entry.body {
-            Body::Dir(root) => self.folder(*root, &below, depth - 1),
+            Body::Dir(root) => self.folder(*root, &below),
             Body::Other(_) => Ok(true),
             Body::File(content) => match &content.chunks {
                 ChunkList::Inline(chunks) => {
@@ -221,7 +260,7 @@ impl Walk<'_> {
                     Ok(good)
                 }
                 ChunkList::Node(root) => {
-                    let good = self.node(*root, &below, depth - 1)?;
+                    let good = self.node(*root, &below, LEVELS)?;
                     if good && let Err(error) = self.store.chunks(content) {
                         let what = damage(error)?;
                         self.hit(*root, what, &below);

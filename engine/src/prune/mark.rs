@@ -40,6 +40,10 @@ pub fn mark(store: &Store, snapshots: &[Listed], cancel: &Cancel) -> Result<Mark
     let mut reach = Reach::new(store, cancel);
     for listed in snapshots {
         reach.snapshot(&listed.snapshot, &mut |reached| {
+            if let Reached::Node(id) = reached {
+                // It is read anyway; a copy that cannot be is not the one that is noted then.
+                store.read_node_bytes(id)?;
+            }
             marked.reached.push(reached);
             marked.take_spans(store, reached.id())?;
             marked.take_records(store, reached.id())

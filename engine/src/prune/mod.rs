@@ -9,6 +9,7 @@ mod mark;
 pub mod plan;
 pub mod reach;
 mod sweep;
+mod twins;
 
 pub(crate) use apply::{finish as finish_copies, ground as ground_for_copies, rescue};
 pub use mark::{Marked, MarkedRecord, mark};
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::backend::PackName;
 use crate::backup::{Cancel, load_for_writing};
 use crate::crypto::BoxKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{ObjectId, SessionId};
 use crate::progress::{Event, Observer};
 use crate::repo::{Repo, Store, packs_that_exist};
@@ -26,6 +27,9 @@ use crate::segment::SegmentId;
 use crate::session::fence::FenceView;
 use crate::session::{SessionRecord, TombstoneRecord};
 use plan::{BoxView, PackView, Plan};
+
+/// How often something is done again because another prune has moved what it needs.
+const LOOKS_AGAIN: u32 = 3;
 
 /// How a prune is made.
 pub struct PruneOptions<'a> {
@@ -99,32 +103,9 @@ pub fn prune(
     if !options.dry_run {
         sweep::fence_dead(repo, options, &mut report)?;
     }
-    let snapshots = repo.snapshots()?;
-    report.snapshots = snapshots.len() as u64;
-    let tombstones = repo.tombstones()?;
-    let store = load_for_writing(repo)?;
-    let exists = packs_that_exist(repo)?;
-    report.packs = exists.len() as u64;
-    report.bytes = exists.values().sum();
-    let marked = mark(&store, &snapshots, cancel)?;
-    let open = open_sessions(repo)?;
-    let views = pack_views(&store, &marked, &exists);
-    let condemned = condemned_packs(&tombstones);
-    let plan = plan::decide(&views, &open, &condemned);
-    report.condemned = plan.condemned.len() as u64;
-    report.condemned_bytes = plan.condemned_bytes;
-    report.kept_dead_bytes = dead_bytes(&views, &plan);
+    looking_again(|| condemn(repo, options, observer, cancel, &mut report))?;
     if options.dry_run {
-        report.written_bytes = plan.written_bytes;
         return Ok(report);
-    }
-    if !plan.condemned.is_empty() {
-        observer.event(Event::Phase {
-            name: "copying what is still needed",
-        });
-        report.written_bytes = apply::apply(repo, store, &marked, &plan, cancel)?;
-        cancel.check()?;
-        apply::condemn(repo, &plan, options)?;
     }
     observer.event(Event::Phase {
         name: "removing packs",
@@ -133,6 +114,58 @@ pub fn prune(
     sweep::merge_indexes(repo)?;
     sweep::tidy_sessions(repo)?;
     Ok(report)
+}
+
+/// Does something for which another prune may take away what was found before it is read. What that needed it has moved:
+/// whoever looks again finds it.
+fn looking_again<T>(mut act: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..LOOKS_AGAIN {
+        match act() {
+            Err(Error::Missing { .. } | Error::MissingChunk { .. }) => {}
+            other => return other,
+        }
+    }
+    act()
+}
+
+/// Condemns packs, after a copy of what is live in them.
+fn condemn(
+    repo: &Repo,
+    options: &PruneOptions<'_>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+    report: &mut PruneReport,
+) -> Result<()> {
+    let snapshots = repo.snapshots()?;
+    report.snapshots = snapshots.len() as u64;
+    let tombstones = repo.tombstones()?;
+    let store = load_for_writing(repo)?;
+    let exists = packs_that_exist(repo)?;
+    report.packs = exists.len() as u64;
+    report.bytes = exists.values().sum();
+    let open = open_sessions(repo)?;
+    let condemned = condemned_packs(&tombstones);
+    let (marked, plan) = loop {
+        let marked = mark(&store, &snapshots, cancel)?;
+        let views = pack_views(&store, &marked, &exists);
+        let plan = plan::decide(&views, &open, &condemned);
+        report.kept_dead_bytes = dead_bytes(&views, &plan);
+        if twins::are_sound(&store, &marked, &plan, cancel)? {
+            break (marked, plan);
+        }
+    };
+    report.condemned = plan.condemned.len() as u64;
+    report.condemned_bytes = plan.condemned_bytes;
+    report.written_bytes = plan.written_bytes;
+    if options.dry_run || plan.condemned.is_empty() {
+        return Ok(());
+    }
+    observer.event(Event::Phase {
+        name: "copying what is still needed",
+    });
+    report.written_bytes = apply::apply(repo, store, &marked, &plan, cancel)?;
+    cancel.check()?;
+    apply::condemn(repo, &plan, options)
 }
 
 /// Sessions without an end.

@@ -11,6 +11,9 @@ use crate::repo::Store;
 use crate::snapshot::Snapshot;
 use crate::tree::{Body, ChunkList, Node};
 
+/// Nodes on top of each other that a folder or a list is split into.
+const LEVELS: u8 = limits::NODE_LEVEL_MAX + 1;
+
 /// One thing that a snapshot stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reached {
@@ -58,16 +61,38 @@ impl<'a> Reach<'a> {
                 visit(Reached::Node(details))?;
             }
             if let Some(root) = source.root {
-                self.node(root, limits::NODE_DEPTH_MAX, visit)?;
+                self.folder(root, limits::FOLDER_DEPTH_MAX, visit)?;
             }
         }
         Ok(())
     }
 
+    /// Visits a folder, its parts first and then the folders in it: no stack holds more than a frame for each folder on the
+    /// way down and one for each level of what the last one is split into.
+    fn folder(
+        &mut self,
+        root: ChunkId,
+        depth_left: usize,
+        visit: &mut dyn FnMut(Reached) -> Result<()>,
+    ) -> Result<()> {
+        if self.seen.contains(&root) {
+            return Ok(());
+        }
+        let too_deep = || too_deep(root, "folders are nested too deep");
+        let depth = depth_left.checked_sub(1).ok_or_else(too_deep)?;
+        let mut below = Vec::new();
+        self.node(root, LEVELS, &mut below, visit)?;
+        below
+            .into_iter()
+            .try_for_each(|root| self.folder(root, depth, visit))
+    }
+
+    /// Visits a node and what it is split into; notes the folders in it.
     fn node(
         &mut self,
         id: ChunkId,
-        depth: usize,
+        levels_left: u8,
+        folders: &mut Vec<ChunkId>,
         visit: &mut dyn FnMut(Reached) -> Result<()>,
     ) -> Result<()> {
         if !self.seen.insert(id) {
@@ -75,14 +100,12 @@ impl<'a> Reach<'a> {
         }
         self.cancel.check()?;
         visit(Reached::Node(id))?;
-        let depth = depth.checked_sub(1).ok_or_else(|| {
-            let problem = FormatError::new("node", "nodes are nested too deep");
-            Error::corrupt(format!("node {id}"))(problem)
-        })?;
+        let too_deep = || too_deep(id, "nodes are nested too deep");
+        let levels = levels_left.checked_sub(1).ok_or_else(too_deep)?;
         match self.store.read_node(id)? {
             Node::FolderIndex { children, .. } => children
                 .into_iter()
-                .try_for_each(|child| self.node(child, depth, visit)),
+                .try_for_each(|child| self.node(child, levels, folders, visit)),
             Node::List { level: 0, entries } => entries.into_iter().try_for_each(|entry| {
                 self.chunk(
                     entry.id,
@@ -92,14 +115,17 @@ impl<'a> Reach<'a> {
             }),
             Node::List { entries, .. } => entries
                 .into_iter()
-                .try_for_each(|entry| self.node(entry.id, depth, visit)),
+                .try_for_each(|entry| self.node(entry.id, levels, folders, visit)),
             Node::Folder(entries) => entries.into_iter().try_for_each(|entry| match entry.body {
-                Body::Dir(root) => self.node(root, depth, visit),
+                Body::Dir(root) => {
+                    folders.push(root);
+                    Ok(())
+                }
                 Body::File(content) => match content.chunks {
                     ChunkList::Inline(chunks) => chunks
                         .into_iter()
                         .try_for_each(|(id, len)| self.chunk(id, len, visit)),
-                    ChunkList::Node(root) => self.node(root, depth, visit),
+                    ChunkList::Node(root) => self.node(root, LEVELS, folders, visit),
                 },
                 Body::Other(_) => Ok(()),
             }),
@@ -118,4 +144,8 @@ impl<'a> Reach<'a> {
             Ok(())
         }
     }
+}
+
+fn too_deep(id: ChunkId, problem: &'static str) -> Error {
+    Error::corrupt(format!("node {id}"))(FormatError::new("node", problem))
 }

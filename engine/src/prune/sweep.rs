@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::reach::Reach;
-use super::{PruneOptions, PruneReport, Waiting, apply};
+use super::{PruneOptions, PruneReport, Waiting, apply, looking_again};
 use crate::backend::{ObjectKey, ObjectKind, ObjectStat, PackName};
 use crate::backup::{Builders, Cancel, load_for_writing};
 use crate::crypto::{SessionKey, random};
@@ -61,7 +61,7 @@ pub(super) fn sweep_all(
         return Ok(());
     }
     // Steps 3 to 5: what is live now must not need the condemned.
-    report.rescued += rescue_all(repo, cancel)?;
+    report.rescued += looking_again(|| rescue_all(repo, cancel))?;
     // Steps 6 and 7.
     let exists = packs_that_exist(repo)?;
     for (id, tombstone) in &tombstones {
@@ -177,17 +177,6 @@ fn last_signs(repo: &Repo) -> Result<BTreeMap<SessionId, i64>> {
 
 /// Copies out of condemned packs what live snapshots cannot be made without.
 fn rescue_all(repo: &Repo, cancel: &Cancel) -> Result<u64> {
-    let mut tries = 0;
-    loop {
-        match rescue_once(repo, cancel) {
-            // Another sweep has moved it since the index was loaded: look again, a few times.
-            Err(Error::Missing { .. } | Error::MissingChunk { .. }) if tries < 3 => tries += 1,
-            other => return other,
-        }
-    }
-}
-
-fn rescue_once(repo: &Repo, cancel: &Cancel) -> Result<u64> {
     let snapshots = repo.snapshots()?;
     let store = load_for_writing(repo)?;
     let ground = apply::ground(repo, store, SessionId(random()));

@@ -20,7 +20,7 @@ use crate::tree::Node;
 use crate::tree::format::decode_node;
 
 /// How often the index is loaded again for one chunk: others may move it as often while it is looked for.
-const RELOADS_OF_A_READ: u32 = 8;
+pub(super) const RELOADS_OF_A_READ: u32 = 8;
 
 impl Store {
     /// Appends the plaintext of a chunk, verified against its name.

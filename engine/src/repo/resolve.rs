@@ -1,5 +1,6 @@
 //! From a chunk to the plain bytes of segments: its record, the records of its bases, and so on down.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::store::{LoadedBlock, State, Store};
@@ -138,6 +139,42 @@ impl<'a> Resolver<'a> {
 
     fn loaded(&self, slot: usize) -> Option<&LoadedBlock> {
         self.blocks.get(slot).map(|(_, block)| block.as_ref())
+    }
+}
+
+impl Store {
+    /// Segments that a chunk of several records stands on: by the record that makes it first, then by each other one that can
+    /// be followed to segments that are there. Empty for a chunk of one record.
+    pub(crate) fn ways(&self, id: ChunkId) -> Result<Vec<BTreeSet<SegmentId>>> {
+        let state = self.state();
+        let records = state.index.chunk(id);
+        if records.len() < 2 {
+            return Ok(vec![]);
+        }
+        let chosen = self.find(&state, id)?;
+        let mut ways = vec![self.way(&state, id, chosen)?];
+        let is_there = |segment: &SegmentId| {
+            let mut places = state.index.segment(*segment);
+            places.any(|place| state.is_stored(place.pack))
+        };
+        for (_, at) in records.iter().filter(|(_, at)| *at != chosen) {
+            let way = Error::unless_damaged(self.way(&state, id, *at))?;
+            ways.extend(way.filter(|way| way.iter().all(is_there)));
+        }
+        Ok(ways)
+    }
+
+    fn way(&self, state: &State, id: ChunkId, at: ChunkRef) -> Result<BTreeSet<SegmentId>> {
+        let len = self.block(state, at.block)?.block.chunk_len(at.ordinal);
+        let part = Part {
+            id,
+            at,
+            offset: 0,
+            len: len.ok_or(Error::MissingChunk { chunk: id })?,
+        };
+        let mut spans = Vec::new();
+        Resolver::new(self, state).resolve(part, &mut spans)?;
+        Ok(spans.into_iter().map(|span| span.segment).collect())
     }
 }
 

@@ -210,19 +210,20 @@ impl Repo {
     /// a folder that was not copied, or lost by a file system, must not look like a repository of which nothing is needed
     /// any more. How runs ended that failed since then does not change that.
     pub(crate) fn check_ends(&self) -> Result<()> {
-        // In this order: a session whose record is not there any more had an end before, and keeps it; a copy that a prune
-        // made has neither, and stands on a snapshot.
+        // In this order: a session whose record is not there any more had an end before; a copy that a prune made has
+        // neither, and stands on a snapshot.
         let packs = self.list(ObjectKind::Pack)?;
         let mut explained: BTreeSet<_> = self.sessions()?.into_keys().collect();
         if self.has_committed()? {
             return Ok(());
         }
-        explained.extend(self.settled()?.aborted);
         for stat in self.list(ObjectKind::End)? {
             if let ObjectKey::End(id) = stat.key {
                 explained.insert(id);
             }
         }
+        // After the ends, which move from there to here.
+        explained.extend(self.settled()?.aborted);
         let is_explained = |stat: &ObjectStat| match stat.key {
             ObjectKey::Pack(name) => explained.contains(&name.session),
             _ => true,

@@ -8,6 +8,7 @@ use super::Repo;
 use super::choose::Findings;
 use super::lru::{Lru, lock};
 use super::packs::{packs_that_exist, read_footer};
+use super::read::RELOADS_OF_A_READ;
 use super::resolve::{Part, Resolver, Span};
 use crate::backend::{ObjectKey, ObjectKind, ObjectStat, PackName};
 use crate::codec::FormatError;
@@ -226,6 +227,14 @@ impl Store {
         self.record_at(&state, id, at)
     }
 
+    /// Every record of a chunk that can be read.
+    pub fn all_records(&self, id: ChunkId) -> Vec<ChunkRecord> {
+        let state = self.state();
+        let records = state.index.chunk(id).iter();
+        let read = records.map(|(_, at)| self.record_at(&state, id, *at));
+        read.filter_map(Result::ok).collect()
+    }
+
     fn record_at(&self, state: &State, id: ChunkId, at: ChunkRef) -> Result<ChunkRecord> {
         let record = self.block(state, at.block)?.block.record(at.ordinal);
         record.ok_or(Error::MissingChunk { chunk: id })
@@ -251,9 +260,25 @@ impl Store {
 
     /// Checks without reading content that a chunk can be made: its record, its length, and a place for every segment.
     pub fn check_chunk(&self, id: ChunkId, len: u32) -> Result<()> {
-        let state = self.state();
-        let at = self.find(&state, id)?;
-        let known = self.block(&state, at.block)?.block.chunk_len(at.ordinal);
+        let mut reloads = 0;
+        loop {
+            let state = self.state();
+            let checked = self.check_chunk_in(&state, id, len);
+            let gone = matches!(
+                checked,
+                Err(Error::Missing { .. } | Error::MissingChunk { .. })
+            );
+            reloads += 1;
+            // It may have moved since the index was loaded.
+            if !gone || reloads > RELOADS_OF_A_READ || !self.reload(state.generation)? {
+                return checked;
+            }
+        }
+    }
+
+    fn check_chunk_in(&self, state: &State, id: ChunkId, len: u32) -> Result<()> {
+        let at = self.find(state, id)?;
+        let known = self.block(state, at.block)?.block.chunk_len(at.ordinal);
         if known != Some(len) {
             let problem = format!("has {} bytes, its list says {len}", known.unwrap_or(0));
             return Err(Error::corrupt(format!("chunk {id}"))(FormatError::new(
@@ -267,7 +292,7 @@ impl Store {
             offset: 0,
             len,
         };
-        Resolver::new(self, &state).resolve(part, &mut spans)?;
+        Resolver::new(self, state).resolve(part, &mut spans)?;
         for span in spans {
             let mut places = state.index.segment(span.segment);
             let fits = |place: &BoxRef| span.offset + span.len <= place.header.raw_len;
