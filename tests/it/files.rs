@@ -4,6 +4,7 @@
 mod attacks;
 mod captures;
 mod excludes;
+mod nested;
 mod random;
 mod restores;
 mod round_trip;
