@@ -7,6 +7,8 @@ mod excludes;
 mod nested;
 mod random;
 mod restores;
+mod rights;
 mod round_trip;
 mod safety;
 mod tree;
+mod volumes;
