@@ -4,8 +4,11 @@
 mod attacks;
 mod captures;
 mod excludes;
+mod nested;
 mod random;
 mod restores;
+mod rights;
 mod round_trip;
 mod safety;
 mod tree;
+mod volumes;

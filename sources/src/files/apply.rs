@@ -80,7 +80,7 @@ impl Apply<'_> {
         self.finish_folders();
         self.stop_if_failed()?;
         if self.options.sync {
-            self.base.sync_file_system().map_err(|error| {
+            self.sync().map_err(|error| {
                 let kind = match error.kind() {
                     io::ErrorKind::StorageFull => SourceErrorKind::NoSpace,
                     _ => SourceErrorKind::Other,
@@ -89,6 +89,15 @@ impl Apply<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Waits for every file system that something changed on.
+    fn sync(&self) -> io::Result<()> {
+        self.base.sync_file_system()?;
+        let folders = self.plan.needs.values().map(|need| &need.folder);
+        folders
+            .filter(|folder| !folder.is_root())
+            .try_for_each(|folder| self.base.open_below(folder)?.sync_file_system())
     }
 
     /// Makes folders, links and pipes, and hands files to the threads.
@@ -216,7 +225,7 @@ impl Apply<'_> {
         if opened.kind != FileKind::File || opened.links != 1 || !opened.same_inode(&stat) {
             return Err(io::Error::other("changed since the restore began"));
         }
-        client::set_mode(&file, opened.mode & step.wanted.mode)?;
+        step.wanted.close_file(&file)?;
         step.wanted.dress(&file, self.notes)
     }
 
@@ -284,7 +293,8 @@ impl Apply<'_> {
             if !is_ours || self.has_failed(&step.path) {
                 continue;
             }
-            let dressed = self.base.open_below(&step.path).and_then(|folder| {
+            let open = |above: &Arc<Folder>, name: &[u8]| above.open(name);
+            let dressed = self.in_folder(&step.path, open).and_then(|folder| {
                 let mtime_ns = folder.stat_self()?.mtime_ns;
                 if step.act == Act::Unchanged && step.wanted.mtime_ns == Some(mtime_ns) {
                     return Ok(());

@@ -14,7 +14,7 @@ use keepstone_engine::source::{
     Skipped, SourceError, SourceErrorKind, StreamFacts, StreamSpec,
 };
 
-use super::client::{self, Accounts, FileKind, Folder, Powers};
+use super::client::{self, Accounts, FileKind, Folder, Powers, Stat};
 use super::excludes::Rules;
 use super::fitting::fit;
 use super::gather::{Ahead, Found, FoundFile, Gatherer, length_to_read};
@@ -33,6 +33,8 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 #[derive(Debug)]
 pub(super) struct FilesOpened {
     pub roots: Vec<RepoPath>,
+    /// Roots that lie in those.
+    pub inner: Vec<RepoPath>,
     pub rules: Rules,
     pub facts: OpenFacts,
     pub warnings: Vec<String>,
@@ -57,7 +59,8 @@ impl Opened for FilesOpened {
     fn stream(&mut self, sink: &mut dyn Sink) -> Result<CaptureReport, SourceError> {
         let accounts = Accounts::of_this_machine();
         let powers = Powers::of_this_process();
-        let gatherer = Gatherer::new(&accounts, &powers, self.rules.larger_than_bytes);
+        let roots: [&[RepoPath]; 2] = [&self.roots, &self.inner];
+        let gatherer = Gatherer::new(&accounts, &powers, self.rules.larger_than_bytes, roots);
         let emitter = Emitter::new(self, sink, &gatherer, &powers);
         let (work, batches) = bounded::<Work>(BATCHES);
         let (line, answers) = bounded::<Answer>(BATCHES);
@@ -92,7 +95,8 @@ impl FilesOpened {
             queue.line.send(answer).map_err(|_| Stop::Closed)?;
             queue.work.send((batch, reply)).map_err(|_| Stop::Closed)
         };
-        let walk = Walk::new(&self.rules, powers, Arc::clone(&self.base), &mut send);
+        let base = Arc::clone(&self.base);
+        let walk = Walk::new((&self.rules, powers), base, &self.inner, &mut send);
         match walk.run(&self.roots) {
             Ok(()) | Err(Stop::Closed) => Ok(()),
             Err(Stop::Failed(error)) => Err(error),
@@ -115,8 +119,7 @@ struct Emitter<'a> {
     powers: &'a Powers,
     report: CaptureReport,
     roots: &'a [RepoPath],
-    /// First names of files that have several, by file system and inode.
-    first_names: HashMap<(u64, u64), RepoPath>,
+    first_names: FirstNames,
     piece: Vec<u8>,
 }
 
@@ -143,7 +146,7 @@ impl<'a> Emitter<'a> {
                 ..CaptureReport::default()
             },
             roots: &opened.roots,
-            first_names: HashMap::new(),
+            first_names: FirstNames::default(),
             piece: Vec::new(),
         }
     }
@@ -194,8 +197,7 @@ impl<'a> Emitter<'a> {
             content,
         } = file;
         let meta = self.fitting(&path, meta);
-        let inode = (stat.links > 1).then_some((stat.device, stat.inode));
-        if let Some(first) = inode.and_then(|inode| self.first_names.get(&inode)) {
+        if let Some(first) = self.first_names.of(&stat) {
             let kind = NodeKind::HardLink(first.clone());
             self.count(&path, 0);
             return self.sink.entry(&path, kind, meta, Attributes::new());
@@ -221,9 +223,7 @@ impl<'a> Emitter<'a> {
         };
         if kept {
             self.count(&path, stat.size_bytes);
-            if let Some(inode) = inode {
-                self.first_names.insert(inode, path);
-            }
+            self.first_names.keep(stat, path);
         }
         Ok(())
     }
@@ -247,7 +247,7 @@ impl<'a> Emitter<'a> {
         &mut self,
         spec: StreamSpec,
         folder: &Folder,
-        stat: &client::Stat,
+        stat: &Stat,
     ) -> Result<bool, SourceError> {
         let path = spec.path.clone();
         let name = path.name().unwrap_or_default();
@@ -361,6 +361,25 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// First names of files that have several, by file system and inode, with the facts that the file had then.
+#[derive(Debug, Default)]
+struct FirstNames(HashMap<(u64, u64), (RepoPath, Stat)>);
+
+impl FirstNames {
+    /// The name under which the same file was kept. An inode that became free may by now be another file's, or its
+    /// content another: that one gets its own first name.
+    fn of(&self, stat: &Stat) -> Option<&RepoPath> {
+        let (path, seen) = self.0.get(&(stat.device, stat.inode))?;
+        (stat.links > 1 && seen.same_content(stat)).then_some(path)
+    }
+
+    fn keep(&mut self, stat: Stat, path: RepoPath) {
+        if stat.links > 1 {
+            self.0.insert((stat.device, stat.inode), (path, stat));
+        }
+    }
+}
+
 const CHANGED: &str = "changed while being read";
 
 /// A sink that fails ends the capture; a file that fails is named and left out.
@@ -378,5 +397,31 @@ impl From<SourceError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::File(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inode_that_is_used_again_is_another_file() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("a"), "content").unwrap();
+        std::fs::hard_link(place.path().join("a"), place.path().join("b")).unwrap();
+        let folder = Folder::open_trusted(place.path()).unwrap();
+        let stat = folder.stat(b"a").unwrap();
+        let path = |text| RepoPath::parse(text).unwrap();
+        let mut names = FirstNames::default();
+        names.keep(stat, path("a"));
+        assert_eq!(names.of(&folder.stat(b"b").unwrap()), Some(&path("a")));
+
+        let mut other = stat;
+        other.ctime_ns += 1;
+        assert_eq!(names.of(&other), None);
+        names.keep(other, path("c"));
+        assert_eq!(names.of(&other), Some(&path("c")));
+        other.links = 1;
+        assert_eq!(names.of(&other), None);
     }
 }

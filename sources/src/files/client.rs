@@ -22,7 +22,7 @@ use std::time::Duration;
 use keepstone_engine::path::RepoPath;
 use rustix::fs::{
     self, Advice, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Statx,
-    StatxFlags, StatxTimestamp,
+    StatxAttributes, StatxFlags, StatxTimestamp,
 };
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -59,6 +59,8 @@ pub(super) struct Stat {
     /// Number of the file system.
     pub device: u64,
     pub links: u32,
+    /// Whether something is mounted here, as far as the kernel tells.
+    pub mount_root: bool,
     /// Major and minor number of a device node.
     pub node: (u32, u32),
 }
@@ -123,7 +125,8 @@ impl Folder {
         }
     }
 
-    /// Opens a folder any number of steps below this one, through folders only.
+    /// Opens a folder any number of steps below this one, through folders only. One that may not be listed is opened to
+    /// pass through.
     pub(super) fn open_below(&self, path: &RepoPath) -> io::Result<Self> {
         let mut folder = None;
         for piece in pieces(path) {
@@ -135,13 +138,17 @@ impl Folder {
 
     fn open_piece(&self, piece: &[u8]) -> io::Result<Self> {
         if has_openat2() {
-            let fd = fs::openat2(&self.fd, piece, folder_flags(), Mode::empty(), beneath())?;
-            return Ok(Self { fd });
+            let open = |flags| fs::openat2(&self.fd, piece, flags, Mode::empty(), beneath());
+            let fd = match open(folder_flags()) {
+                Err(Errno::ACCESS) => open(folder_flags() | OFlags::PATH),
+                fd => fd,
+            };
+            return Ok(Self { fd: fd? });
         }
         let mut folder = None;
         for name in piece.split(|byte| *byte == b'/') {
             let from: &Self = folder.as_ref().unwrap_or(self);
-            folder = Some(from.open(name)?);
+            folder = Some(from.open_to_pass(name)?);
         }
         folder.ok_or_else(|| Errno::INVAL.into())
     }
@@ -222,7 +229,14 @@ impl Folder {
 
     /// Waits until everything written to this file system is on its disk.
     pub(super) fn sync_file_system(&self) -> io::Result<()> {
-        Ok(fs::syncfs(&self.fd)?)
+        match fs::syncfs(&self.fd) {
+            // It was opened to pass through, which is not enough to ask for one file system.
+            Err(Errno::BADF) => {
+                fs::sync();
+                Ok(())
+            }
+            synced => Ok(synced?),
+        }
     }
 
     /// A path that leads to an entry through this open folder, for calls that take only paths.
@@ -305,6 +319,11 @@ pub(super) fn make_target(path: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
+}
+
+/// Facts of what is open, whatever it is.
+pub(super) fn stat_open(fd: impl AsFd) -> io::Result<Stat> {
+    stat_fd(fd.as_fd())
 }
 
 /// Whether attributes of entries that are not opened can be asked for.
@@ -406,6 +425,7 @@ fn stat_of(facts: &Statx) -> io::Result<Stat> {
         inode: facts.stx_ino,
         device: fs::makedev(facts.stx_dev_major, facts.stx_dev_minor),
         links: facts.stx_nlink,
+        mount_root: facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         node: (facts.stx_rdev_major, facts.stx_rdev_minor),
     })
 }

@@ -16,9 +16,9 @@ pub(super) enum Extent {
     Ancestor,
     /// Nothing: another file system begins here.
     Mount,
-    /// Only the mark that keeps the rest out.
+    /// Only the mark that keeps the rest out, and the way to roots.
     Marked,
-    /// Nothing: it could not be listed.
+    /// Nothing but the way to roots: it could not be listed.
     Unreadable,
     /// Something that a later version of this program knows.
     Unknown,

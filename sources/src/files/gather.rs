@@ -19,6 +19,9 @@ const AHEAD_BYTES: usize = 16 * 1024 * 1024;
 const UNSIZED_BYTES: u64 = 64 * 1024 * 1024;
 /// Two changes closer together than this may leave the same stamp.
 const TICK_NS: i64 = 10_000_000;
+/// A file system that stamps whole seconds may give one stamp to two changes this far apart.
+const COARSE_TICK_NS: i64 = 2 * SECOND_NS;
+const SECOND_NS: i64 = 1_000_000_000;
 /// How long one capture waits for stamps to settle, all in all.
 const SETTLE_NS: i64 = 1_000_000_000;
 
@@ -57,6 +60,8 @@ pub(super) struct Gatherer<'a> {
     accounts: &'a Accounts,
     powers: &'a Powers,
     larger_than_bytes: Option<u64>,
+    /// Roots, and roots in those, each in order.
+    roots: [&'a [RepoPath]; 2],
     reading_ahead: AtomicBool,
     waiting_bytes: AtomicUsize,
     settling_ns: AtomicI64,
@@ -68,11 +73,13 @@ impl<'a> Gatherer<'a> {
         accounts: &'a Accounts,
         powers: &'a Powers,
         larger_than_bytes: Option<u64>,
+        roots: [&'a [RepoPath]; 2],
     ) -> Self {
         Self {
             accounts,
             powers,
             larger_than_bytes,
+            roots,
             reading_ahead: AtomicBool::new(false),
             waiting_bytes: AtomicUsize::new(0),
             settling_ns: AtomicI64::new(SETTLE_NS),
@@ -137,10 +144,8 @@ impl<'a> Gatherer<'a> {
     }
 
     fn file(&self, path: &RepoPath, folder: Arc<Folder>, stat: Stat) -> io::Result<Option<Found>> {
-        if self
-            .larger_than_bytes
-            .is_some_and(|most| stat.size_bytes > most)
-        {
+        let is_larger = |most| stat.size_bytes > most;
+        if self.larger_than_bytes.is_some_and(is_larger) && !self.is_root(path) {
             return Ok(None);
         }
         let name = path.name().unwrap_or_default();
@@ -181,7 +186,7 @@ impl<'a> Gatherer<'a> {
         loop {
             let age_ns = client::file_clock_ns().saturating_sub(stat.ctime_ns);
             if !(-TICK_NS..TICK_NS).contains(&age_ns) {
-                return Ok((stat, true));
+                return Ok((stat, is_settled(stat.ctime_ns, age_ns)));
             }
             let wait_ns = TICK_NS - age_ns.max(0);
             if self.settling_ns.fetch_sub(wait_ns, Ordering::Relaxed) < wait_ns {
@@ -190,6 +195,11 @@ impl<'a> Gatherer<'a> {
             client::wait_ns(wait_ns);
             stat = folder.stat(name)?;
         }
+    }
+
+    fn is_root(&self, path: &RepoPath) -> bool {
+        let mut roots = self.roots.iter();
+        roots.any(|roots| roots.binary_search(path).is_ok())
     }
 
     fn claim_room(&self, stat: &Stat) -> bool {
@@ -243,7 +253,39 @@ pub(super) fn length_to_read(stat: &Stat) -> u64 {
     }
 }
 
+/// Whether a stamp older than a tick tells that nothing more can happen under it. Where whole seconds are stamped it
+/// is not awaited: the file is only read again the next time.
+fn is_settled(ctime_ns: i64, age_ns: i64) -> bool {
+    let is_whole = ctime_ns % SECOND_NS == 0;
+    !is_whole || !(-COARSE_TICK_NS..COARSE_TICK_NS).contains(&age_ns)
+}
+
 /// The room that a small file takes while it waits.
 fn room(stat: &Stat) -> usize {
     usize::try_from(stat.size_bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_of_whole_seconds_settles_later() {
+        let (whole, fine) = (1_700_000_000 * SECOND_NS, 1_700_000_000 * SECOND_NS + 4);
+        for (ctime_ns, age_ns, expected) in [
+            (fine, TICK_NS, true),
+            (fine, -TICK_NS, true),
+            (whole, TICK_NS, false),
+            (whole, SECOND_NS - 1, false),
+            (whole, -SECOND_NS, false),
+            (whole, COARSE_TICK_NS, true),
+            (whole, -COARSE_TICK_NS - 1, true),
+        ] {
+            assert_eq!(
+                is_settled(ctime_ns, age_ns),
+                expected,
+                "{ctime_ns} {age_ns}"
+            );
+        }
+    }
 }

@@ -12,7 +12,7 @@ use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Meta, NodeKind};
 
 use super::apply::lock;
-use super::client::{self, Folder, Powers, Xattrs};
+use super::client::{self, Folder, Powers, Stat, Xattrs};
 use super::plan::OnDisk;
 
 const SET_USER_ID: u32 = 0o4000;
@@ -31,6 +31,19 @@ pub(super) struct Wanted {
     pub xattrs: Xattrs,
     /// Whether attributes outside the reach of users are set and removed too.
     pub privileged: bool,
+    /// Mode, owner and group as they were recorded.
+    recorded: Option<(u32, u32, u32)>,
+    /// Whether they are so on disk and stay, even where they could not be set.
+    stays: bool,
+    lacks: Lacks,
+}
+
+/// What of the recorded facts may not be set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Lacks {
+    owner: bool,
+    group: bool,
+    special_bits: bool,
 }
 
 /// Counts what a restore did otherwise than recorded, for one sentence each.
@@ -149,15 +162,15 @@ impl Wanted {
         let gid = (powers.root || powers.groups.contains(&meta.gid)).then_some(meta.gid);
         let mut mode = meta.mode & 0o7777;
         let special = mode & (SET_USER_ID | if is_dir { 0 } else { SET_GROUP_ID });
-        if special != 0 && !(privileged && uid.is_some() && gid.is_some()) {
-            count(&notes.special_bits);
+        let lacks = Lacks {
+            owner: uid.is_none(),
+            group: gid.is_none(),
+            special_bits: special != 0 && !(privileged && uid.is_some() && gid.is_some()),
+        };
+        if lacks.special_bits {
             mode &= !special;
         }
-        if uid.is_none() {
-            count(&notes.owners);
-        }
-        if gid.is_none() {
-            count(&notes.groups);
+        if lacks.group {
             mode = narrowed(mode);
         }
         let mut xattrs = meta.xattrs.clone();
@@ -172,7 +185,44 @@ impl Wanted {
             mtime_ns: Some(meta.mtime_ns),
             xattrs,
             privileged,
+            recorded: Some((meta.mode & 0o7777, meta.uid, meta.gid)),
+            stays: false,
+            lacks,
         }
+    }
+
+    /// Lets an entry of the right kind and content keep its owner, group and mode if they are those that were
+    /// recorded: nothing is taken from it, and nothing given to it, that was not its own.
+    pub(super) fn stay_as(&mut self, on_disk: &OnDisk) {
+        let (stat, is_link) = (&on_disk.stat, on_disk.stat.kind == client::FileKind::Link);
+        self.stays = self.recorded.is_some_and(|(mode, uid, gid)| {
+            (uid, gid) == (stat.uid, stat.gid) && (mode == stat.mode || is_link)
+        }) && self.xattrs.get(ACL) == on_disk.xattrs.get(ACL);
+    }
+
+    /// It does not stay after all. Answers whether that is news.
+    pub(super) fn make_anew(&mut self) -> bool {
+        std::mem::take(&mut self.stays)
+    }
+
+    /// Counts what could not be as recorded.
+    pub(super) fn tell(&self, notes: &Notes) {
+        let rows = [
+            (self.lacks.owner, &notes.owners),
+            (self.lacks.group, &notes.groups),
+            (self.lacks.special_bits, &notes.special_bits),
+        ];
+        let lacking = rows.iter().filter(|(lacks, _)| *lacks && !self.stays);
+        lacking.for_each(|(_, counter)| count(counter));
+    }
+
+    /// The mode of an open entry that still is as it was recorded. A folder may have been opened to its owner meanwhile.
+    fn staying_mode(&self, now: &Stat) -> Option<u32> {
+        let (mode, uid, gid) = self.recorded.filter(|_| self.stays)?;
+        let is_dir = now.kind == client::FileKind::Dir;
+        let opened = if is_dir { 0o700 } else { 0 };
+        let same = (uid, gid) == (now.uid, now.gid) && mode | opened == now.mode | opened;
+        same.then_some(mode)
     }
 
     /// Whether an entry of the right kind and content has other facts.
@@ -181,7 +231,7 @@ impl Wanted {
         let counts = |name: &Vec<u8>| self.removes(name) || self.xattrs.contains_key(name);
         let theirs = on_disk.xattrs.iter().filter(|(name, _)| counts(name));
         let is_link = stat.kind == client::FileKind::Link;
-        (self.mode != stat.mode && !is_link)
+        (self.mode != stat.mode && !is_link && !self.stays)
             || self.uid.is_some_and(|uid| uid != stat.uid)
             || self.gid.is_some_and(|gid| gid != stat.gid)
             || self
@@ -193,10 +243,19 @@ impl Wanted {
     /// Sets everything on an open file or folder.
     pub(super) fn dress(&self, fd: impl AsFd, notes: &Notes) -> io::Result<()> {
         let mode = self.dress_but_mode(&fd, notes)?;
-        client::set_mode(&fd, mode)?;
+        set_mode(&fd, mode)?;
         match self.mtime_ns {
             Some(mtime_ns) => client::set_mtime(&fd, mtime_ns),
             None => Ok(()),
+        }
+    }
+
+    /// Before anything is set on a file that exists: takes away what its mode gives and should not.
+    pub(super) fn close_file(&self, fd: impl AsFd) -> io::Result<()> {
+        let now = client::stat_open(&fd)?;
+        match self.staying_mode(&now) {
+            Some(_) => Ok(()),
+            None => client::set_mode(&fd, now.mode & self.mode),
         }
     }
 
@@ -204,13 +263,17 @@ impl Wanted {
     pub(super) fn close_folder(&self, folder: &Folder, notes: &Notes) -> io::Result<()> {
         let now = folder.stat_self()?.mode;
         let mode = self.dress_but_mode(folder, notes)?;
-        client::set_mode(folder, (now & mode) | 0o700)
+        set_mode(folder, (now & mode) | 0o700)
     }
 
     /// Sets owner and attributes. Answers the mode that is safe with what could be set.
     fn dress_but_mode(&self, fd: impl AsFd, notes: &Notes) -> io::Result<u32> {
         let mut mode = self.mode;
-        if self.uid.is_some() || self.gid.is_some() {
+        let now = client::stat_open(&fd)?;
+        let moves = self.uid.is_some_and(|uid| uid != now.uid)
+            || self.gid.is_some_and(|gid| gid != now.gid);
+        // Setting the owner that it has would take special bits and capabilities away.
+        if moves {
             match client::set_owner(&fd, self.uid, self.gid) {
                 Err(error) if is_refusal(&error) => {
                     count(&notes.owners);
@@ -220,9 +283,10 @@ impl Wanted {
             }
         }
         if !self.dress_xattrs(&fd, notes)? {
-            mode = narrowed(mode);
+            return Ok(narrowed(mode));
         }
-        Ok(mode)
+        let staying = self.staying_mode(&client::stat_open(&fd)?);
+        Ok(staying.filter(|_| !moves).unwrap_or(mode))
     }
 
     /// Makes the attributes equal. Answers false if an access control list could not be set.
@@ -272,10 +336,7 @@ impl Wanted {
                 set => set?,
             }
         }
-        let set = |(attribute, value): (&Vec<u8>, &Vec<u8>)| {
-            folder.set_xattr_of(name, attribute, value).is_err()
-        };
-        if self.xattrs.iter().filter(|pair| set(*pair)).count() > 0 {
+        if !self.dress_named_xattrs(folder, name) {
             count(&notes.failed_xattrs);
             mode = narrowed(mode);
         }
@@ -287,6 +348,32 @@ impl Wanted {
             None => Ok(()),
         }
     }
+
+    /// Makes the attributes of a named entry equal. Answers whether all of them are.
+    fn dress_named_xattrs(&self, folder: &Folder, name: &[u8]) -> bool {
+        let Ok(present) = client::xattrs_of(folder, name) else {
+            return false;
+        };
+        let mut equal = true;
+        for attribute in present.keys() {
+            // The folder above may have handed an access control list down.
+            if self.removes(attribute) && !self.xattrs.contains_key(attribute) {
+                equal &= folder.remove_xattr_of(name, attribute).is_ok();
+            }
+        }
+        for (attribute, value) in &self.xattrs {
+            equal &= folder.set_xattr_of(name, attribute, value).is_ok();
+        }
+        equal
+    }
+}
+
+/// Sets a mode that is another than now: setting the same one may take a bit away, or be refused.
+fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
+    if client::stat_open(&fd)?.mode == mode {
+        return Ok(());
+    }
+    client::set_mode(&fd, mode)
 }
 
 /// The group gets no more than everybody.

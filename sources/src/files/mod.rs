@@ -13,7 +13,9 @@
 //!
 //! Left out is what the settings exclude: patterns as in a gitignore file (one that begins with `/` is a path from
 //! the root, any other may match at any depth, `!` takes an exclusion back), folders with a mark such as
-//! `CACHEDIR.TAG` (the folder and the mark stay), files above a size, other file systems. Roots are never excluded.
+//! `CACHEDIR.TAG` (the folder and the mark stay), files above a size, other file systems. Roots are never excluded, not
+//! even by what holds for another root that they lie in: a folder on the way to them that is left out is passed. What
+//! lies deeper than a repository can hold is left out and named.
 //!
 //! # Consistency
 //!
@@ -172,7 +174,7 @@ impl Source for FilesSource {
         for root in &self.settings.roots {
             roots.push(find_root(root, &mut warnings)?);
         }
-        let roots = outermost(roots, &rules.patterns, &mut warnings);
+        let (roots, inner) = outermost(roots);
         if !client::has_proc() {
             warnings.push("/proc is not mounted: extended attributes are not all saved".into());
         }
@@ -185,6 +187,7 @@ impl Source for FilesSource {
                 attributes: record(&roots, &patterns, rules.larger_than_bytes)?,
             },
             roots,
+            inner,
             rules,
             warnings,
             base: Arc::new(base),
@@ -217,25 +220,19 @@ fn find_root(root: &Path, warnings: &mut Vec<String>) -> Result<RepoPath, Source
     Ok(path)
 }
 
-/// Drops roots that lie in others.
-fn outermost(
-    mut roots: Vec<RepoPath>,
-    patterns: &Patterns,
-    warnings: &mut Vec<String>,
-) -> Vec<RepoPath> {
+/// Parts the roots from those that lie in others; both are in order.
+fn outermost(mut roots: Vec<RepoPath>) -> (Vec<RepoPath>, Vec<RepoPath>) {
     roots.sort();
-    let mut kept: Vec<RepoPath> = Vec::with_capacity(roots.len());
+    roots.dedup();
+    let mut outer: Vec<RepoPath> = Vec::with_capacity(roots.len());
+    let mut inner = Vec::new();
     for root in roots {
-        match kept.last() {
-            Some(outer) if root.starts_with(outer) => {
-                if patterns.match_within(&root, true) {
-                    warnings.push(format!("/{root} lies in /{outer} and is excluded there"));
-                }
-            }
-            _ => kept.push(root),
+        match outer.last() {
+            Some(above) if root.starts_with(above) => inner.push(root),
+            _ => outer.push(root),
         }
     }
-    kept
+    (outer, inner)
 }
 
 /// What a capture says of its settings, so that a restore knows what was left out on purpose.

@@ -2,6 +2,8 @@
 //!
 //! Plain data and pure functions. `survey` finds the facts, `apply` carries the plan out.
 
+use std::collections::BTreeMap;
+
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::Skipped;
 
@@ -62,9 +64,25 @@ pub(super) struct Plan {
     pub damaged: bool,
     /// Bytes of the content that is written.
     pub write_bytes: u64,
-    /// Bytes and entries that the target will take beyond what it has now.
-    pub need_bytes: u64,
-    pub need_entries: u64,
+    /// What the file systems that something changes on will take beyond what they have now, by their numbers.
+    pub needs: BTreeMap<u64, Need>,
+}
+
+/// A file system at or below the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Volume {
+    pub device: u64,
+    /// Path below the target of a folder on it.
+    pub folder: RepoPath,
+}
+
+/// What one file system will take.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Path below the target of a folder on it.
+    pub folder: RepoPath,
+    pub bytes: u64,
+    pub entries: u64,
 }
 
 /// What is done for one entry.
@@ -129,19 +147,33 @@ impl What {
 }
 
 impl Plan {
-    /// Adds a step and what it will take.
-    pub(super) fn push(&mut self, step: Step, on_disk: Option<&Stat>) {
+    /// What a file system will take, which from now on is one that changes.
+    pub(super) fn need(&mut self, volume: &Volume) -> &mut Need {
+        self.needs.entry(volume.device).or_insert_with(|| Need {
+            folder: volume.folder.clone(),
+            bytes: 0,
+            entries: 0,
+        })
+    }
+
+    /// Adds a step and what it will take of the file system that it is done on.
+    pub(super) fn push(&mut self, step: Step, on_disk: Option<&Stat>, volume: &Volume) {
+        if !matches!(step.act, Act::Unchanged | Act::Keep) {
+            self.need(volume);
+        }
         if let (What::File(file), Act::Create | Act::Overwrite) = (&step.what, step.act) {
             self.write_bytes = self.write_bytes.saturating_add(file.size_bytes);
             let freed = on_disk.filter(|stat| stat.links == 1);
             let freed = freed.map_or(0, |stat| stat.allocated_bytes);
             if !file.sparse {
                 let more = file.size_bytes.saturating_sub(freed);
-                self.need_bytes = self.need_bytes.saturating_add(more);
+                let need = self.need(volume);
+                need.bytes = need.bytes.saturating_add(more);
             }
         }
         if step.act == Act::Create && !matches!(step.what, What::HardLink(_)) {
-            self.need_entries = self.need_entries.saturating_add(1);
+            let need = self.need(volume);
+            need.entries = need.entries.saturating_add(1);
         }
         self.steps.push(step);
     }
@@ -210,7 +242,8 @@ pub(super) fn decide(
     }
 }
 
-fn content_equal(
+/// Whether an entry has the right kind and content already.
+pub(super) fn content_equal(
     what: &What,
     wanted: &Wanted,
     on_disk: &OnDisk,

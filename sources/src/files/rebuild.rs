@@ -1,6 +1,8 @@
 //! Rebuild: writes items as folders and files beneath one folder: survey, plan, apply, and a report.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,7 +46,7 @@ pub struct FilesRestoreOptions {
     pub privileged: bool,
     /// Leaves runs of zeros unwritten in every file, not only in those that had holes.
     pub sparse: bool,
-    /// Ends only when everything is on the disk of the target.
+    /// Ends only when everything is on the disks of the target.
     pub sync: bool,
     /// Threads that read and write files.
     pub threads: usize,
@@ -233,26 +235,39 @@ fn target_failed(target: &Path, error: io::Error) -> SourceError {
     SourceError::new(kind, format!("cannot restore into {}", target.display())).because(error)
 }
 
-/// Refuses before anything is written what cannot fit.
+/// Refuses before anything is written what cannot fit on one of the file systems at and below the target.
 fn check_space(
     plan: &Plan,
     base: &Folder,
     options: &FilesRestoreOptions,
     powers: &Powers,
 ) -> Result<(), SourceError> {
-    let target = options.target.display();
-    let (free_bytes, free_entries) = base
-        .free(powers)
-        .map_err(|error| target_failed(&options.target, error))?;
-    let need_bytes = if options.sparse { 0 } else { plan.need_bytes };
-    if need_bytes > free_bytes {
-        let act = format!("{target} has {free_bytes} bytes free, the restore needs {need_bytes}");
-        return Err(SourceError::new(SourceErrorKind::NoSpace, act));
-    }
-    if let Some(free) = free_entries.filter(|free| *free < plan.need_entries) {
-        let need = plan.need_entries;
-        let act = format!("{target} has room for {free} more entries, the restore makes {need}");
-        return Err(SourceError::new(SourceErrorKind::NoSpace, act));
+    for need in plan.needs.values() {
+        let mut target = options.target.clone();
+        let free = if need.folder.is_root() {
+            let free = base.free(powers);
+            free.map_err(|error| target_failed(&target, error))?
+        } else {
+            target.push(OsStr::from_bytes(need.folder.as_bytes()));
+            match base.open_below(&need.folder).and_then(|at| at.free(powers)) {
+                Ok(free) => free,
+                // It moved meanwhile: what fails for that is named when it is tried.
+                Err(_) => continue,
+            }
+        };
+        let (target, (free_bytes, free_entries)) = (target.display(), free);
+        let need_bytes = if options.sparse { 0 } else { need.bytes };
+        if need_bytes > free_bytes {
+            let act =
+                format!("{target} has {free_bytes} bytes free, the restore needs {need_bytes}");
+            return Err(SourceError::new(SourceErrorKind::NoSpace, act));
+        }
+        if let Some(free) = free_entries.filter(|free| *free < need.entries) {
+            let need = need.entries;
+            let act =
+                format!("{target} has room for {free} more entries, the restore makes {need}");
+            return Err(SourceError::new(SourceErrorKind::NoSpace, act));
+        }
     }
     Ok(())
 }

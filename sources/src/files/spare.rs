@@ -57,13 +57,18 @@ impl Spare {
         self.patterns.is_some() && !self.unread_unnamed
     }
 
+    /// Whether the capture says of a folder that it did not read all of it.
+    pub(super) fn is_unread(&self, item: &RepoPath) -> bool {
+        self.unread.contains(&format!("/{item}"))
+    }
+
     fn spares(&self, item: &RepoPath, stat: &Stat) -> bool {
         let is_dir = stat.kind == FileKind::Dir;
         let too_large = |most| stat.kind == FileKind::File && stat.size_bytes > most;
         let excluded = |patterns: &Patterns| patterns.matches(item, is_dir);
         self.patterns.as_ref().is_none_or(excluded)
             || self.larger_than_bytes.is_some_and(too_large)
-            || self.unread.contains(&format!("/{item}"))
+            || self.is_unread(item)
     }
 }
 
@@ -126,7 +131,8 @@ impl Sweeper<'_> {
         let stat = folder.stat(name)?;
         let item = self.scope.item_path(path);
         let is_dir = stat.kind == FileKind::Dir;
-        let elsewhere = stat.device != folder.stat_self()?.device;
+        // What is bound here may lie on the same file system.
+        let elsewhere = stat.mount_root || stat.device != folder.stat_self()?.device;
         if elsewhere || self.scope.excludes(&item, is_dir) || self.spare.spares(&item, &stat) {
             return Ok(Fate::Stays);
         }

@@ -19,7 +19,7 @@ use keepstone_engine::source::{
 use super::client::{self, Folder, Powers};
 use super::extent::Extent;
 use super::metadata::{Notes, Wanted};
-use super::plan::{Plan, What};
+use super::plan::{Plan, Volume, What};
 use super::rebuild::FilesRestoreOptions;
 use super::scope::Scope;
 use super::spare::Spare;
@@ -35,6 +35,8 @@ pub(super) struct Survey<'a> {
     powers: &'a Powers,
     notes: &'a Notes,
     base: Arc<Folder>,
+    /// The file system of the base.
+    volume: Volume,
     spare: Spare,
     stack: FolderStack<Level>,
     plan: Plan,
@@ -60,8 +62,17 @@ impl<'a> Survey<'a> {
         }
         let mut stack = FolderStack::new(Arc::clone(&base));
         let place = if exists { listed(&base) } else { Place::Absent };
+        let stat = base.stat_self().map_err(|error| {
+            let act = "cannot look at the target";
+            SourceError::new(SourceErrorKind::Other, act).because(error)
+        })?;
+        let volume = Volume {
+            device: stat.device,
+            folder: RepoPath::root(),
+        };
         let level = Level {
             place,
+            volume: volume.clone(),
             selected: options.include.is_empty(),
             sweep: false,
             pending: None,
@@ -74,6 +85,7 @@ impl<'a> Survey<'a> {
             powers,
             notes,
             base,
+            volume,
             spare,
             stack,
             plan: Plan::default(),
@@ -186,6 +198,7 @@ impl<'a> Survey<'a> {
         self.options.delete
             && extent == Extent::All
             && self.spare.is_known()
+            && !self.spare.is_unread(item)
             && self.scope.holds(item)
     }
 
@@ -253,6 +266,7 @@ impl<'a> Survey<'a> {
         let what = What::Dir(extent);
         let mut level = Level {
             place: Place::Failed,
+            volume: self.volume(),
             selected,
             sweep,
             pending: None,
@@ -260,10 +274,18 @@ impl<'a> Survey<'a> {
         match self.step(path.clone(), what, wanted) {
             Ok((step, on_disk)) => {
                 level.place = place_after(step.act, on_disk.as_ref());
+                let stat = on_disk.as_ref().map(|on_disk| &on_disk.stat);
+                if let (Place::Unlisted, Some(stat)) = (&level.place, stat)
+                    && stat.device != level.volume.device
+                {
+                    level.volume = Volume {
+                        device: stat.device,
+                        folder: path.clone(),
+                    };
+                }
                 if selected {
                     self.commit_pending();
-                    self.plan
-                        .push(step, on_disk.as_ref().map(|on_disk| &on_disk.stat));
+                    self.plan.push(step, stat, &level.volume);
                 } else {
                     level.pending = Some(step);
                 }
@@ -274,6 +296,14 @@ impl<'a> Survey<'a> {
         }
         self.stack.push(path, None, level);
         self.list_top();
+    }
+
+    /// The file system that the current folder is on, or will be.
+    pub(super) fn volume(&mut self) -> Volume {
+        match self.stack.top() {
+            Some((_, level)) => level.volume.clone(),
+            None => self.volume.clone(),
+        }
     }
 
     /// Lists the folder that was just entered, if it is there.
@@ -291,7 +321,7 @@ impl<'a> Survey<'a> {
     fn commit_pending(&mut self) {
         for level in self.stack.levels() {
             if let Some(step) = level.pending.take() {
-                self.plan.push(step, None);
+                self.plan.push(step, None, &level.volume);
             }
         }
     }
@@ -311,12 +341,13 @@ impl<'a> Survey<'a> {
             None => return false,
             Some((path, level)) => match std::mem::replace(&mut level.place, Place::Absent) {
                 Place::Listed(names) if !names.is_empty() => {
-                    Some((path.clone(), level.sweep, names))
+                    let (path, volume) = (path.clone(), level.volume.clone());
+                    Some(((path, volume), level.sweep, names))
                 }
                 _ => None,
             },
         };
-        if let Some((path, sweep, names)) = extra
+        if let Some(((path, volume), sweep, names)) = extra
             && let Ok(folder) = self.stack.folder()
         {
             for name in names.into_keys() {
@@ -324,9 +355,13 @@ impl<'a> Survey<'a> {
                 if client::is_leftover(&name) {
                     if client::is_dead_leftover(&folder, &name) {
                         self.plan.leftovers.push(path);
+                        self.plan.need(&volume);
                     }
                 } else if sweep {
                     let sweep = self.sweeper(|sweeper| sweeper.sweep(&folder, &path));
+                    if !sweep.doomed.is_empty() {
+                        self.plan.need(&volume);
+                    }
                     self.plan.deletions.extend(sweep.doomed);
                     self.plan.problems.extend(sweep.problems);
                 }

@@ -19,6 +19,9 @@ use super::stack::FolderStack;
 const BATCH_ENTRIES: usize = 64;
 /// Most different folders of a batch: each is an open file as long as the batch is on its way.
 const BATCH_FOLDERS: usize = 8;
+/// Most components that the path of an entry may have in a repository; what is deeper would fail the whole capture.
+const DEPTH_MAX: usize = 512;
+const TOO_DEEP: &str = "lies too deep to be kept";
 
 /// Entries to look at, in order.
 #[derive(Debug, Default)]
@@ -62,18 +65,50 @@ pub(super) struct Walk<'a> {
     send: &'a mut dyn FnMut(Batch) -> Result<(), Stop>,
     batch: Batch,
     passed: BTreeSet<RepoPath>,
-    /// The file system of the root that is being walked.
-    device: u64,
+    /// Roots that lie in others, in order.
+    inner: &'a [RepoPath],
+    /// Those of them that were met.
+    met: BTreeSet<RepoPath>,
 }
 
-type Frame = std::vec::IntoIter<Listed>;
+/// What is left to look at in a folder.
+struct Frame {
+    names: std::vec::IntoIter<Listed>,
+    within: Within,
+}
+
+/// What holds for everything in a folder.
+#[derive(Debug, Clone, Copy)]
+struct Within {
+    /// Components of the path of the folder.
+    depth: usize,
+    /// The file system of the innermost root that holds it.
+    device: u64,
+    /// The folder itself is left out: a folder in it is only passed.
+    passing: bool,
+}
+
+/// How a folder is entered.
+#[derive(Debug, Clone, Copy)]
+struct Entering {
+    depth: usize,
+    /// The file system to stay on; none at a root, which begins its own.
+    device: Option<u64>,
+    /// It is left out, and passed because it leads to a root.
+    passing: bool,
+    /// Whether a root lies below it.
+    leads: bool,
+}
+
+/// A folder to go down into.
+type Below = (RepoPath, Arc<Folder>, Frame);
 
 impl<'a> Walk<'a> {
-    /// Prepares a walk whose batches go to `send`.
+    /// Prepares a walk whose batches go to `send`. `inner` are the roots that lie in others.
     pub(super) fn new(
-        rules: &'a Rules,
-        powers: &'a Powers,
+        (rules, powers): (&'a Rules, &'a Powers),
         base: Arc<Folder>,
+        inner: &'a [RepoPath],
         send: &'a mut dyn FnMut(Batch) -> Result<(), Stop>,
     ) -> Self {
         Self {
@@ -83,7 +118,8 @@ impl<'a> Walk<'a> {
             send,
             batch: Batch::default(),
             passed: BTreeSet::new(),
-            device: 0,
+            inner,
+            met: BTreeSet::new(),
         }
     }
 
@@ -91,23 +127,47 @@ impl<'a> Walk<'a> {
     pub(super) fn run(mut self, roots: &[RepoPath]) -> Result<(), Stop> {
         for root in roots {
             let failed = |error: io::Error| Stop::Failed(root_failed(&format!("/{root}"), error));
+            let depth = root.components().count();
+            if is_too_deep(depth, false) {
+                self.push(root.clone(), Role::Lost(TOO_DEEP.into()))?;
+                continue;
+            }
             let folder = self.pass_ancestors(root).map_err(failed)?;
             let Some(name) = root.name() else {
-                let listed = self.list_base().map_err(failed)?;
-                self.walk_tree(root.clone(), folder, listed)?;
+                let frame = self.list_base().map_err(failed)?;
+                self.walk_tree((root.clone(), folder, frame))?;
                 continue;
             };
-            let stat = folder.stat(name).map_err(failed)?;
-            self.device = stat.device;
-            if stat.kind == FileKind::Dir {
-                if let Some((below, names)) = self.enter(&folder, name, root, stat.device)? {
-                    self.walk_tree(root.clone(), below, names)?;
+            let is_dir = folder.stat(name).map_err(failed)?.kind == FileKind::Dir;
+            if is_too_deep(depth, is_dir) {
+                self.push(root.clone(), Role::Lost(TOO_DEEP.into()))?;
+            } else if is_dir {
+                let entering = Entering {
+                    depth,
+                    device: None,
+                    passing: false,
+                    leads: self.is_named(root).1,
+                };
+                if let Some(below) = self.enter(&folder, root.clone(), entering)? {
+                    self.walk_tree(below)?;
                 }
             } else {
                 self.push(root.clone(), Role::Named(folder))?;
             }
         }
+        self.name_unmet()?;
         self.flush()
+    }
+
+    /// A root that lies in another and was not found there is not lost in silence.
+    fn name_unmet(&mut self) -> Result<(), Stop> {
+        for root in self.inner {
+            if !self.met.contains(root) {
+                let reason = "is a root and was not met".to_owned();
+                self.push(root.clone(), Role::Lost(reason))?;
+            }
+        }
+        Ok(())
     }
 
     /// Emits the folders above a root, once each, and opens the lowest.
@@ -131,20 +191,25 @@ impl<'a> Walk<'a> {
         Ok(folder)
     }
 
-    fn list_base(&mut self) -> io::Result<Frame> {
-        self.device = self.base.stat_self()?.device;
-        Ok(sorted(self.base.names()?))
+    fn list_base(&self) -> io::Result<Frame> {
+        let within = Within {
+            depth: 0,
+            device: self.base.stat_self()?.device,
+            passing: false,
+        };
+        let names = sorted(self.base.names()?);
+        Ok(Frame { names, within })
     }
 
-    fn walk_tree(&mut self, path: RepoPath, folder: Arc<Folder>, names: Frame) -> Result<(), Stop> {
+    fn walk_tree(&mut self, (path, folder, frame): Below) -> Result<(), Stop> {
         let mut stack = FolderStack::new(Arc::clone(&self.base));
-        stack.push(path, Some(folder), names);
-        while let Some((path, names)) = stack.top() {
-            let Some(listed) = names.next() else {
+        stack.push(path, Some(folder), frame);
+        while let Some((path, frame)) = stack.top() {
+            let Some(listed) = frame.names.next() else {
                 stack.pop();
                 continue;
             };
-            let path = path.clone();
+            let (path, within) = (path.clone(), frame.within);
             let folder = match stack.folder() {
                 Ok(folder) => folder,
                 Err(error) => {
@@ -154,8 +219,8 @@ impl<'a> Walk<'a> {
                     continue;
                 }
             };
-            if let Some((path, folder, names)) = self.visit(&folder, &path, &listed)? {
-                stack.push(path, Some(folder), names);
+            if let Some((path, folder, frame)) = self.visit(&folder, &path, (&listed, within))? {
+                stack.push(path, Some(folder), frame);
             }
         }
         Ok(())
@@ -166,8 +231,8 @@ impl<'a> Walk<'a> {
         &mut self,
         folder: &Arc<Folder>,
         above: &RepoPath,
-        listed: &Listed,
-    ) -> Result<Option<(RepoPath, Arc<Folder>, Frame)>, Stop> {
+        (listed, within): (&Listed, Within),
+    ) -> Result<Option<Below>, Stop> {
         let Ok(path) = above.join(&listed.name) else {
             let reason = "its path is too long to be kept".to_owned();
             self.push(above.clone(), Role::Lost(reason))?;
@@ -178,82 +243,168 @@ impl<'a> Walk<'a> {
             None => folder.stat(&listed.name).map(|stat| stat.kind),
         };
         let is_dir = matches!(kind, Ok(FileKind::Dir));
-        if self.rules.patterns.matches(&path, is_dir) {
+        let (is_root, leads) = self.is_named(&path);
+        if is_root {
+            self.met.insert(path.clone());
+        }
+        let excluded = !is_root && self.rules.patterns.matches(&path, is_dir);
+        if excluded && !(is_dir && leads) {
             return Ok(None);
         }
-        if let Err(error) = kind {
+        let depth = within.depth + 1;
+        if is_too_deep(depth, is_dir) {
+            self.push(path, Role::Lost(TOO_DEEP.into()))?;
+        } else if let Err(error) = kind {
             self.push(path, Role::Lost(lost(&error)))?;
         } else if is_dir {
-            let below = self.enter(folder, &listed.name, &path, self.device)?;
-            return Ok(below.map(|(folder, names)| (path, folder, names)));
+            let entering = Entering {
+                depth,
+                device: (!is_root).then_some(within.device),
+                passing: !is_root && leads && (excluded || within.passing),
+                leads,
+            };
+            return self.enter(folder, path, entering);
         } else {
             self.push(path, Role::Named(Arc::clone(folder)))?;
         }
         Ok(None)
     }
 
+    /// Whether a path is a root that lies in another, and whether one lies below it.
+    fn is_named(&self, path: &RepoPath) -> (bool, bool) {
+        let from = self.inner.partition_point(|root| root < path);
+        let rest = self.inner.get(from..).unwrap_or_default();
+        let is_root = rest.first() == Some(path);
+        let below = rest.get(usize::from(is_root));
+        (is_root, below.is_some_and(|root| root.starts_with(path)))
+    }
+
+    /// The names in a folder that lead to roots.
+    fn ways(&self, path: &RepoPath) -> Vec<Listed> {
+        let depth = path.components().count();
+        let roots = self.inner.iter().filter(|root| root.starts_with(path));
+        let mut names: Vec<_> = roots
+            .filter_map(|root| root.components().nth(depth).map(<[u8]>::to_vec))
+            .collect();
+        names.dedup();
+        let listed = |name| Listed { name, kind: None };
+        names.into_iter().map(listed).collect()
+    }
+
     /// Emits a folder. Answers its handle and its names if there is anything to walk in it.
     fn enter(
         &mut self,
         above: &Folder,
-        name: &[u8],
-        path: &RepoPath,
-        device: u64,
-    ) -> Result<Option<(Arc<Folder>, Frame)>, Stop> {
-        let (stat, xattrs, extent, listed, error) = match self.look_into(above, name, device) {
+        path: RepoPath,
+        entering: Entering,
+    ) -> Result<Option<Below>, Stop> {
+        let seen = match self.look_into(above, &path, entering) {
             Ok(seen) => seen,
             Err(error) => {
-                self.push(path.clone(), Role::Lost(lost(&error)))?;
+                self.push(path, Role::Lost(lost(&error)))?;
                 return Ok(None);
             }
         };
-        self.push(path.clone(), Role::Folder(stat, xattrs, extent))?;
-        if let Some(error) = error {
+        let within = Within {
+            depth: entering.depth,
+            device: entering.device.unwrap_or(seen.stat.device),
+            passing: seen.extent != Extent::All,
+        };
+        let role = Role::Folder(seen.stat, seen.xattrs, seen.extent);
+        self.push(path.clone(), role)?;
+        if let Some(error) = seen.error {
             let reason = format!("cannot list: {}", client::reason(&error));
             self.push(path.clone(), Role::Lost(reason))?;
         }
-        Ok(listed.map(|(folder, names)| (folder, sorted(names))))
+        Ok(seen.inside.map(|(folder, names)| {
+            let names = sorted(names);
+            (path, folder, Frame { names, within })
+        }))
     }
 
-    fn look_into(&self, above: &Folder, name: &[u8], device: u64) -> io::Result<Seen> {
+    fn look_into(&self, above: &Folder, path: &RepoPath, entering: Entering) -> io::Result<Seen> {
+        let name = path.name().unwrap_or_default();
         let stat = above.stat(name)?;
         if stat.kind != FileKind::Dir {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let unopened = |extent, error| -> io::Result<Seen> {
-            let xattrs = client::xattrs_of(above, name).unwrap_or_default();
-            Ok((stat, xattrs, extent, None, error))
-        };
-        if self.rules.one_file_system && stat.device != device {
-            return unopened(Extent::Mount, None);
+        let is_mount = |device| self.rules.one_file_system && stat.device != device;
+        let is_mount = entering.device.is_some_and(is_mount);
+        if entering.passing || is_mount {
+            let extent = if entering.leads {
+                Extent::Ancestor
+            } else {
+                Extent::Mount
+            };
+            return self.pass(above, path, (stat, entering.leads), (extent, None));
         }
         let folder = match above.open(name) {
             Ok(folder) => Arc::new(folder),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return unopened(Extent::Unreadable, Some(error));
+                let (stat, why) = ((stat, entering.leads), (Extent::Unreadable, Some(error)));
+                return self.pass(above, path, stat, why);
             }
             Err(error) => return Err(error),
         };
         let stat = folder.stat_self()?;
         let xattrs = client::own_xattrs(&*folder)?;
-        let names = match folder.names() {
-            Ok(names) => names,
-            Err(error) => return Ok((stat, xattrs, Extent::Unreadable, None, Some(error))),
+        let (extent, names, error) = match folder.names() {
+            Ok(names) => {
+                let (extent, names) = self.heed_marks(&folder, path, names);
+                (extent, names, None)
+            }
+            Err(error) => (Extent::Unreadable, self.ways(path), Some(error)),
         };
-        let (extent, names) = self.heed_marks(&folder, names);
-        Ok((stat, xattrs, extent, Some((folder, names)), None))
+        Ok(Seen {
+            stat,
+            xattrs,
+            extent,
+            inside: Some((folder, names)),
+            error,
+        })
     }
 
-    /// Of a marked folder only the mark stays.
-    fn heed_marks(&self, folder: &Folder, names: Vec<Listed>) -> (Extent, Vec<Listed>) {
+    /// A folder that is not listed: what leads to roots is passed all the same.
+    fn pass(
+        &self,
+        above: &Folder,
+        path: &RepoPath,
+        (stat, leads): (Stat, bool),
+        (extent, error): (Extent, Option<io::Error>),
+    ) -> io::Result<Seen> {
+        let name = path.name().unwrap_or_default();
+        let inside = if leads {
+            let folder = above.open_to_pass(name)?;
+            Some((Arc::new(folder), self.ways(path)))
+        } else {
+            None
+        };
+        Ok(Seen {
+            stat,
+            xattrs: client::xattrs_of(above, name).unwrap_or_default(),
+            extent,
+            inside,
+            error,
+        })
+    }
+
+    /// Of a marked folder only the mark stays, and what leads to roots.
+    fn heed_marks(
+        &self,
+        folder: &Folder,
+        path: &RepoPath,
+        mut names: Vec<Listed>,
+    ) -> (Extent, Vec<Listed>) {
         let mark = self.rules.marks.iter().find(|mark| {
             names.iter().any(|listed| listed.name == mark.name) && self.is_marked(folder, mark)
         });
         let Some(mark) = mark else {
             return (Extent::All, names);
         };
-        let only_mark = names.into_iter().filter(|listed| listed.name == mark.name);
-        (Extent::Marked, only_mark.collect())
+        let ways = self.ways(path);
+        let leads = |name: &[u8]| ways.iter().any(|way| way.name == name);
+        names.retain(|listed| listed.name == mark.name || leads(&listed.name));
+        (Extent::Marked, names)
     }
 
     fn is_marked(&self, folder: &Folder, mark: &FolderMark) -> bool {
@@ -294,18 +445,33 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Facts, attributes, extent, and either the open folder with its names or why it could not be listed.
-type Seen = (
-    Stat,
-    Xattrs,
-    Extent,
-    Option<(Arc<Folder>, Vec<Listed>)>,
-    Option<io::Error>,
-);
+/// What was found of a folder.
+struct Seen {
+    stat: Stat,
+    xattrs: Xattrs,
+    extent: Extent,
+    /// Its handle and the names to look at; none if there are none.
+    inside: Option<(Arc<Folder>, Vec<Listed>)>,
+    /// Why it could not be listed.
+    error: Option<io::Error>,
+}
 
-fn sorted(mut names: Vec<Listed>) -> Frame {
+/// Names in order. A folder that changes while it is listed may give one twice, and perhaps as two kinds.
+fn sorted(mut names: Vec<Listed>) -> std::vec::IntoIter<Listed> {
     names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    names.dedup_by(|again, first| {
+        let twice = again.name == first.name;
+        if twice && again.kind != first.kind {
+            first.kind = None;
+        }
+        twice
+    });
     names.into_iter()
+}
+
+/// Whether a repository cannot hold an entry with so many components.
+fn is_too_deep(depth: usize, is_dir: bool) -> bool {
+    depth > DEPTH_MAX || (is_dir && depth == DEPTH_MAX)
 }
 
 /// Says why an entry that had been listed could not be read.
@@ -326,4 +492,43 @@ pub(super) fn root_failed(root: &str, error: io::Error) -> SourceError {
         _ => SourceErrorKind::Other,
     };
     SourceError::new(kind, format!("cannot read {root}")).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(name: &[u8], kind: FileKind) -> Listed {
+        let (name, kind) = (name.to_vec(), Some(kind));
+        Listed { name, kind }
+    }
+
+    #[test]
+    fn a_name_that_is_listed_twice_is_one_entry() {
+        let (dir, file) = (FileKind::Dir, FileKind::File);
+        let names = vec![
+            listed(b"b", file),
+            listed(b"a", dir),
+            listed(b"b", file),
+            listed(b"a", file),
+        ];
+        let found: Vec<_> = sorted(names).collect();
+        let unknown = Listed {
+            name: b"a".to_vec(),
+            kind: None,
+        };
+        assert_eq!(found, [unknown, listed(b"b", file)]);
+    }
+
+    #[test]
+    fn a_folder_must_leave_room_for_what_is_in_it() {
+        for (depth, is_dir, expected) in [
+            (DEPTH_MAX - 1, true, false),
+            (DEPTH_MAX, true, true),
+            (DEPTH_MAX, false, false),
+            (DEPTH_MAX + 1, false, true),
+        ] {
+            assert_eq!(is_too_deep(depth, is_dir), expected, "{depth} {is_dir}");
+        }
+    }
 }

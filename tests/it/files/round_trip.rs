@@ -9,9 +9,7 @@ use keepstone_engine::source::NodeKind;
 use keepstone_sources::files::Act;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use super::tree::{
-    Place, acl, acts, assert_same, bytes, chmod, mode, restore_well, set_mtime, write,
-};
+use super::tree::{Place, acl, assert_same, bytes, chmod, mode, restore_well, set_mtime, write};
 
 fn make_everything(root: &Path) {
     write(root.join("plain"), "hello");
@@ -164,43 +162,6 @@ fn without_leave_there_are_no_devices_and_no_special_bits() {
         notes.contains("set-user-id") && notes.contains("devices"),
         "{notes}"
     );
-}
-
-#[test]
-fn a_tree_deeper_than_open_files_and_path_limits_comes_back() {
-    let place = Place::new();
-    let depth = 1500;
-    let mut folder =
-        rustix::fs::openat(CWD, place.source(), rustix::fs::OFlags::PATH, Mode::empty()).unwrap();
-    for level in 0..depth {
-        rustix::fs::mkdirat(&folder, "deep", Mode::RWXU).unwrap();
-        let make = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
-        rustix::fs::openat(&folder, "after", make, Mode::RUSR).unwrap();
-        if level % 500 == 0 {
-            rustix::fs::symlinkat("deep", &folder, "zz").unwrap();
-        }
-        folder =
-            rustix::fs::openat(&folder, "deep", rustix::fs::OFlags::PATH, Mode::empty()).unwrap();
-    }
-    drop(folder);
-    let captured = place.capture();
-    restore_well(&captured, &place.options());
-    let again = restore_well(&captured, &place.options());
-    assert_eq!(again.count(Act::Unchanged), again.changes.len());
-    assert_eq!(acts(&again, "/after").len(), depth);
-
-    let mut options = place.options();
-    options.delete = true;
-    options.subpath = Some(place.item(""));
-    let emptied = place.source().join("deep");
-    fs::rename(&emptied, place.outside().join("deep")).unwrap();
-    let report = restore_well(&place.capture(), &options);
-    assert!(
-        report.count(Act::Delete) > 2 * (depth - 2),
-        "{}",
-        report.count(Act::Delete)
-    );
-    assert_same(&place.source(), &place.restored());
 }
 
 #[test]

@@ -269,20 +269,27 @@ pub fn acl(user: u32, rights: u16) -> Vec<u8> {
     bytes
 }
 
-/// A file system in memory, mounted until it is dropped.
+/// Something mounted until it is dropped.
 pub struct Mount {
     path: PathBuf,
 }
 
 impl Mount {
-    /// Mounts one of this size. Needs root.
+    /// Mounts a file system in memory of this size. Needs root.
     pub fn tmpfs(path: &Path, size: &str) -> Self {
-        fs::create_dir_all(path).unwrap();
         let options = format!("size={size}");
+        Self::with(&["-t", "tmpfs", "-o", &options, "none"], path)
+    }
+
+    /// Shows a folder at another place too. Needs root.
+    pub fn bind(folder: &Path, path: &Path) -> Self {
+        Self::with(&["--bind", folder.to_str().unwrap()], path)
+    }
+
+    fn with(arguments: &[&str], path: &Path) -> Self {
+        fs::create_dir_all(path).unwrap();
         let mut mount = Command::new("mount");
-        let mount = mount
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(path);
+        let mount = mount.args(arguments).arg(path);
         assert!(mount.status().unwrap().success(), "mounting needs root");
         Self {
             path: path.to_owned(),

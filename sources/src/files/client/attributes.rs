@@ -44,6 +44,11 @@ impl Folder {
         Ok(fs::lsetxattr(&path, name, value, XattrFlags::empty())?)
     }
 
+    /// Removes one extended attribute of a named entry that cannot be opened.
+    pub(in crate::files) fn remove_xattr_of(&self, entry: &[u8], name: &[u8]) -> io::Result<()> {
+        Ok(fs::lremovexattr(self.path_of(entry), name)?)
+    }
+
     /// Gives a named entry to an owner; a link itself, not what it points to.
     pub(in crate::files) fn set_owner_of(
         &self,

@@ -11,7 +11,7 @@ use super::level::Place;
 use crate::files::client::{self, FileKind, Folder};
 use crate::files::extent::Extent;
 use crate::files::metadata::Wanted;
-use crate::files::plan::{Act, Doomed, OnDisk, Overwrite, Step, What, decide};
+use crate::files::plan::{Act, Doomed, OnDisk, Overwrite, Step, What, content_equal, decide};
 use crate::files::spare::Sweeper;
 use crate::files::verify;
 
@@ -21,7 +21,7 @@ impl Survey<'_> {
         &mut self,
         path: RepoPath,
         mut what: What,
-        wanted: Wanted,
+        mut wanted: Wanted,
     ) -> Result<(Step, Option<OnDisk>), String> {
         let on_disk = self.look(&path, what.kind());
         let on_disk = match on_disk {
@@ -42,6 +42,9 @@ impl Survey<'_> {
         };
         let is_ancestor = matches!(what, What::Dir(Extent::Ancestor));
         let disk = on_disk.as_ref();
+        if let Some(disk) = disk.filter(|disk| content_equal(&what, &wanted, disk, leader)) {
+            wanted.stay_as(disk);
+        }
         let act = match decide(&what, &wanted, disk, self.options.overwrite, leader) {
             Act::Metadata if is_ancestor => Act::Unchanged,
             Act::Overwrite if is_ancestor => {
@@ -49,6 +52,10 @@ impl Survey<'_> {
             }
             act => act,
         };
+        if !matches!(act, Act::Unchanged | Act::Metadata) {
+            wanted.make_anew();
+        }
+        wanted.tell(self.notes);
         if let (What::File(file), Some(disk)) = (&mut what, disk)
             && act == Act::Unchanged
             && disk.stat.links > 1
@@ -118,6 +125,9 @@ impl Survey<'_> {
             };
             if !equal {
                 file.linked = None;
+                if step.wanted.make_anew() {
+                    step.wanted.tell(self.notes);
+                }
                 step.act = match self.options.overwrite {
                     Overwrite::Never => Act::Keep,
                     _ => Act::Overwrite,

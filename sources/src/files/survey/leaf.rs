@@ -52,9 +52,11 @@ impl Survey<'_> {
         };
         match self.step(path.clone(), what, wanted) {
             Ok((step, on_disk)) => match self.check_content(step, on_disk.as_ref()) {
-                Ok(step) => self
-                    .plan
-                    .push(step, on_disk.as_ref().map(|on_disk| &on_disk.stat)),
+                Ok(step) => {
+                    let volume = self.volume();
+                    let stat = on_disk.as_ref().map(|on_disk| &on_disk.stat);
+                    self.plan.push(step, stat, &volume);
+                }
                 Err(error) if error.is_damage() => {
                     self.plan.damaged = true;
                     self.problem(path, what_is_damaged(&error));

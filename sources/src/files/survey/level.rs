@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::files::client::{FileKind, Folder};
-use crate::files::plan::{Act, OnDisk, Step};
+use crate::files::plan::{Act, OnDisk, Step, Volume};
 
 /// A folder on the way from the target down to the current item.
 #[derive(Debug)]
 pub(super) struct Level {
     pub place: Place,
+    /// The file system that it is on, or will be.
+    pub volume: Volume,
     pub selected: bool,
     /// Whether what the snapshot does not have is removed here.
     pub sweep: bool,
