@@ -6,6 +6,7 @@ mod cache;
 mod cli;
 mod command;
 mod cost;
+mod counted;
 mod damage;
 mod faults;
 mod files;

@@ -3,11 +3,15 @@
 mod capture;
 mod export;
 mod faults;
+mod hostile;
 mod kept;
 mod kill;
 mod lend;
 mod locks;
+mod noticing;
+mod parts;
 mod restore;
+mod routines;
 
 use keepstone_engine::source::{RestorePlan, SourceError, Target as _};
 use keepstone_sources::postgres::{PostgresRestoreOptions, PostgresSource, PostgresTarget};

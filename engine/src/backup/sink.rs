@@ -28,6 +28,8 @@ pub(super) struct SourceSink<'a> {
     parent: Option<FolderWalk>,
     bases: Bases,
     current: Option<(StreamSpec, StreamEncoder)>,
+    /// Records that the open stream had.
+    records: u64,
     buffers: Buffers,
     counts: SourceCounts,
     observer: &'a dyn Observer,
@@ -51,6 +53,7 @@ impl<'a> SourceSink<'a> {
             parent: walk,
             bases,
             current: None,
+            records: 0,
             buffers: Buffers::default(),
             counts: SourceCounts::default(),
             observer,
@@ -273,6 +276,7 @@ impl<'a> SourceSink<'a> {
         let buffers = std::mem::take(&mut self.buffers);
         let encoder = StreamEncoder::new(seed, spec.profile, parent).with_buffers(buffers);
         self.current = Some((spec, encoder));
+        self.records = 0;
         Ok(())
     }
 
@@ -285,7 +289,10 @@ impl<'a> SourceSink<'a> {
         };
         match key {
             None => encoder.write(bytes, &mut self.builders)?,
-            Some(key) => encoder.record(key, bytes, &mut self.builders)?,
+            Some(key) => {
+                encoder.record(key, bytes, &mut self.builders)?;
+                self.records += 1;
+            }
         }
         self.observer.event(Event::BytesRead {
             source: Some(self.name),
@@ -300,6 +307,17 @@ impl<'a> SourceSink<'a> {
                 what: "a stream ended that never began".into(),
             });
         };
+        // A source that counts what it read must have handed over just that: neither less nor anything twice.
+        if let Some(told) = facts.records.filter(|told| *told != self.records)
+            && self.records > 0
+        {
+            return Err(Error::Refused {
+                what: format!(
+                    "stream {} has {} records, its source says {told}",
+                    spec.path, self.records
+                ),
+            });
+        }
         let (chunks, stream, buffers) = encoder.finish(&mut self.builders)?;
         self.buffers = buffers;
         let before = self.entry_of(&spec.path)?;

@@ -127,7 +127,8 @@ fn all_databases(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<String>, SourceError> {
     let mut session = maintenance(settings, stop)?;
-    let sql = "SELECT datname, datallowconn, shobj_description(oid, 'pg_database')
+    let sql =
+        "SELECT datname, datallowconn, shobj_description(oid, 'pg_database'), datconnlimit = -2
         FROM pg_database WHERE NOT datistemplate ORDER BY 1";
     let rows = session.query(sql).map_err(|error| {
         error.during(format!(
@@ -144,7 +145,11 @@ fn all_databases(
         if staged || (!row.flag(1) && name.contains(&format!("__{}_", names::BEFORE))) {
             continue;
         }
-        if row.flag(1) {
+        if row.flag(3) {
+            warnings.push(format!(
+                "database {name} was left out: a DROP DATABASE of it was cut off, and nobody can connect to it"
+            ));
+        } else if row.flag(1) {
             found.push(name);
         } else {
             warnings.push(format!(

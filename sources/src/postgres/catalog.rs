@@ -18,17 +18,40 @@ const NOT_HERE: &str = "(c.relpersistence = 'u' AND pg_is_in_recovery())";
 const NO_MEMBER: &str = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
     AND d.objid = c.oid AND d.deptype = 'e')";
 
+/// Whether nobody can put anything of theirs into a query of `c`, which lies in `n` and is a part of `up`: all belong to
+/// a superuser or to us. Who owns a table, or what it is a part of, says what its indexes compute, and the planner calls
+/// it; who owns a schema can rename it, so that another table bears the name.
+const OURS: &str = "SELECT bool_and(coalesce(o.rolsuper OR o.rolname = current_user, false)) FROM (
+            SELECT c.relowner
+            UNION ALL SELECT p.relowner FROM up JOIN pg_class p ON p.oid = up.inhparent
+            UNION ALL SELECT CASE n.nspowner::regrole::text WHEN 'pg_database_owner'
+                THEN (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database())
+                ELSE n.nspowner END
+        ) owners (id) LEFT JOIN pg_roles o ON o.oid = owners.id";
+/// Tables that `c` is a part or an heir of, as `up`.
+const UP: &str = "WITH RECURSIVE up AS (
+        SELECT inhparent, 1 AS depth FROM pg_inherits WHERE inhrelid = c.oid
+        UNION ALL
+        SELECT i.inhparent, up.depth + 1 FROM pg_inherits i JOIN up ON i.inhrelid = up.inhparent)";
+/// Kinds of keys whose hash the server may make of numbers that it gives out itself: those of an enum's values. Where a
+/// row goes that is divided by such a hash differs from database to database.
+const PASSING_HASHES: &str = "'enum_ops', 'array_ops', 'record_ops', 'range_ops', 'multirange_ops'";
+
 /// One table with rows of its own: plain, a leaf of a partitioned one, or the part of an extension's table that
 /// belongs to the user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Table {
+    /// Its number on the server that is read; none in what comes from a capture.
+    #[serde(skip)]
+    pub(crate) oid: Option<u32>,
     /// Schema.
     pub(crate) schema: String,
     /// Name.
     pub(crate) name: String,
     /// Columns in the order of the stream. Generated ones are not in it.
     pub(crate) columns: Vec<String>,
-    /// The column that orders the stream: the primary key, if it is one whole number. None: order of the heap.
+    /// The column that orders the stream: the primary key, if it is one whole number and the table nobody's who could
+    /// have us compute something. None: order of the heap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
     /// Not written to the server's log: empty after its crash.
@@ -40,6 +63,9 @@ pub(crate) struct Table {
     /// Tables that it is a part or an heir of, the nearest first: schema and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) parents: Vec<(String, String)>,
+    /// The partitioned table that its rows are loaded through: to which part they belong may differ from server to server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<(String, String)>,
     /// For a table that an extension made: which rows are the user's, as a `WHERE …` or empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) extension_rows: Option<String>,
@@ -67,7 +93,8 @@ impl Table {
         self.columns.iter().position(|column| column == key)
     }
 
-    /// The statement that reads its rows in their order.
+    /// The statement that reads its rows in their order. Without an order it is no query: nothing is planned, so that
+    /// nothing of the owner's is called.
     pub(crate) fn copy_out(&self) -> String {
         let columns = self.column_list();
         match (&self.key, &self.extension_rows) {
@@ -88,10 +115,12 @@ impl Table {
     /// The statement that takes its rows.
     pub(crate) fn copy_in(&self, options: &str) -> String {
         let columns = self.column_list();
+        let root = self.root.as_ref();
+        let into = root.map_or_else(|| self.sql(), |(schema, name)| qualified(schema, name));
         if columns.is_empty() {
-            return format!("COPY {} FROM STDIN{options}", self.sql());
+            return format!("COPY {into} FROM STDIN{options}");
         }
-        format!("COPY {} ({columns}) FROM STDIN{options}", self.sql())
+        format!("COPY {into} ({columns}) FROM STDIN{options}")
     }
 
     fn column_list(&self) -> String {
@@ -185,17 +214,17 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
             (SELECT a.attname FROM pg_index i JOIN pg_attribute a
                 ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
              WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indnkeyatts = 1
-                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)),
+                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AND ({UP} {OURS})),
             e.condition, c.relkind,
-            (WITH RECURSIVE up AS (
-                SELECT inhparent, 1 AS depth FROM pg_inherits WHERE inhrelid = c.oid
-                UNION ALL
-                SELECT i.inhparent, up.depth + 1 FROM pg_inherits i JOIN up
-                    ON i.inhrelid = up.inhparent)
-             SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY up.depth, pn.nspname,
+            ({UP} SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY up.depth, pn.nspname,
                 p.relname) FROM up JOIN pg_class p ON p.oid = up.inhparent
                 JOIN pg_namespace pn ON pn.oid = p.relnamespace),
-            {NOT_HERE}
+            {NOT_HERE}, c.oid,
+            ({UP} SELECT json_build_array(pn.nspname, p.relname) FROM up JOIN pg_class p ON p.oid = up.inhparent
+                JOIN pg_namespace pn ON pn.oid = p.relnamespace JOIN pg_partitioned_table h ON h.partrelid = p.oid
+             WHERE h.partstrat = 'h' AND EXISTS (SELECT FROM pg_opclass o WHERE o.oid = ANY (h.partclass)
+                AND o.opcname IN ({PASSING_HASHES}) AND o.opcnamespace = 'pg_catalog'::regnamespace)
+             ORDER BY up.depth DESC LIMIT 1)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN (SELECT u.id, u.condition FROM pg_extension,
                     unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid
@@ -215,7 +244,7 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
     let unknown = sequence_names(session, NOT_HERE)?;
     let shown = unknown
         .iter()
-        .map(|(schema, name)| format!("{schema}.{name}"));
+        .map(|(_, schema, name)| format!("{schema}.{name}"));
     contents.unknown_sequences = shown.collect();
     Ok(contents)
 }
@@ -224,6 +253,8 @@ fn parse_table(row: &Row) -> Result<Table, PgError> {
     let json = |column: usize| row.get(column).unwrap_or("[]");
     let bad = |error: serde_json::Error| PgError::Protocol(format!("a list of columns: {error}"));
     Ok(Table {
+        oid: Some(parse_oid(row, 9)?),
+        root: serde_json::from_str(row.get(10).unwrap_or("null")).map_err(bad)?,
         schema: row.text(0),
         name: row.text(1),
         unlogged: row.flag(2),
@@ -235,57 +266,123 @@ fn parse_table(row: &Row) -> Result<Table, PgError> {
     })
 }
 
-/// Schemas and names of sequences.
+fn parse_oid(row: &Row, column: usize) -> Result<u32, PgError> {
+    let number = row.get(column).and_then(|text| text.parse().ok());
+    number.ok_or_else(|| PgError::Protocol("a relation without its number".into()))
+}
+
+/// A relation as its number and its name were when it was listed.
+pub(crate) struct Listed<'a> {
+    /// What it is, for people.
+    pub(crate) kind: &'static str,
+    /// Its number.
+    pub(crate) oid: u32,
+    /// Schema.
+    pub(crate) schema: &'a str,
+    /// Name.
+    pub(crate) name: &'a str,
+}
+
+impl Listed<'_> {
+    fn replaced(&self) -> PgError {
+        let problem = format!(
+            "{} {}.{} was renamed or replaced while it was read",
+            self.kind, self.schema, self.name
+        );
+        SourceError::new(SourceErrorKind::Interrupted, problem).into()
+    }
+}
+
+/// Makes sure that names still mean what was listed. A lock stops whoever renames the relation, but not whoever renames
+/// its schema. To name a catalog has the server look whether others changed one: what a name means to it is then what
+/// it means to the next statement.
+pub(crate) fn check_names(session: &mut Session, listed: &[Listed<'_>]) -> Result<(), PgError> {
+    if listed.is_empty() {
+        return Ok(());
+    }
+    let values: Vec<_> = listed
+        .iter()
+        .enumerate()
+        .map(|(place, relation)| {
+            let name = qualified(relation.schema, relation.name);
+            format!("({place}, {}::oid, {})", relation.oid, literal(&name))
+        })
+        .collect();
+    let rows = session.query(&format!(
+        "SELECT min(place) FROM (VALUES {}) listed (place, id, name) WHERE NOT EXISTS
+            (SELECT FROM pg_class c WHERE c.oid = listed.id AND c.oid = to_regclass(listed.name))",
+        values.join(", ")
+    ))?;
+    let place = rows.first().and_then(|row| row.get(0)?.parse().ok());
+    match place.and_then(|place: usize| listed.get(place)) {
+        Some(relation) => Err(relation.replaced()),
+        None => Ok(()),
+    }
+}
+
+/// Numbers, schemas and names of sequences.
 fn sequence_names(
     session: &mut Session,
     condition: &str,
-) -> Result<Vec<(String, String)>, PgError> {
+) -> Result<Vec<(u32, String, String)>, PgError> {
     let sql = format!(
-        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        "SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {USER_SCHEMA}
             AND ({NO_MEMBER} OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension)) AND {condition}
          ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
     );
     let rows = session.query(&sql)?;
-    Ok(rows.iter().map(|row| (row.text(0), row.text(1))).collect())
+    rows.iter()
+        .map(|row| Ok((parse_oid(row, 0)?, row.text(1), row.text(2))))
+        .collect()
 }
 
-/// Reads where every sequence stands, as far as this server knows.
+/// Reads where every sequence stands, as far as this server knows. Nothing locks one before it is read: what was put in
+/// its place must not pass for it.
 pub(crate) fn sequences(session: &mut Session) -> Result<Vec<Sequence>, PgError> {
     let names = sequence_names(session, &format!("NOT {NOT_HERE}"))?;
-    restrict_relations(session, "view, foreign-table")?;
+    let listed: Vec<_> = names
+        .iter()
+        .map(|(oid, schema, name)| Listed {
+            kind: "sequence",
+            oid: *oid,
+            schema,
+            name,
+        })
+        .collect();
     let mut sequences = Vec::with_capacity(names.len());
-    for names in names.chunks(SEQUENCES_AT_ONCE) {
-        let parts: Vec<_> = names
+    for listed in listed.chunks(SEQUENCES_AT_ONCE) {
+        let parts: Vec<_> = listed
             .iter()
             .enumerate()
-            .map(|(place, (schema, name))| {
+            .map(|(place, sequence)| {
                 format!(
-                    "SELECT {place}, last_value, is_called FROM {}",
-                    qualified(schema, name)
+                    "SELECT {place}, tableoid, last_value, is_called FROM {}",
+                    qualified(sequence.schema, sequence.name)
                 )
             })
             .collect();
-        let rows = session.query(&format!("{} ORDER BY 1", parts.join(" UNION ALL ")))?;
-        for ((schema, name), row) in names.iter().zip(rows) {
-            sequences.push(Sequence {
-                schema: schema.clone(),
-                name: name.clone(),
-                last_value: row.number(1),
-                is_called: row.flag(2),
-            });
+        // What is not the sequence any more is not even looked at, if that can be seen.
+        check_names(session, listed)?;
+        let rows = session.query(&parts.join(" UNION ALL "))?;
+        for (place, sequence) in listed.iter().enumerate() {
+            let place = place.to_string();
+            sequences.push(stand(sequence, &place, &rows)?);
         }
     }
-    restrict_relations(session, "")?;
     Ok(sequences)
 }
 
-/// Forbids to read users' relations of these kinds. Nothing locks a sequence: whoever puts a view in its place would have
-/// functions of theirs called with our rights (CVE-2024-7348). Servers without that mend have no such setting.
-fn restrict_relations(session: &mut Session, kinds: &str) -> Result<(), PgError> {
-    session.execute(&format!(
-        "SELECT pg_catalog.set_config(name, {}, false) FROM pg_catalog.pg_settings
-         WHERE name = 'restrict_nonsystem_relation_kind'",
-        literal(kinds)
-    ))
+/// Where one sequence stands, among rows of several: place, number of the relation, last value, whether that was given.
+fn stand(sequence: &Listed<'_>, place: &str, rows: &[Row]) -> Result<Sequence, PgError> {
+    let mut own = rows.iter().filter(|row| row.get(0) == Some(place));
+    match (own.next(), own.next()) {
+        (Some(row), None) if parse_oid(row, 1)? == sequence.oid => Ok(Sequence {
+            schema: sequence.schema.to_owned(),
+            name: sequence.name.to_owned(),
+            last_value: row.number(2),
+            is_called: row.flag(3),
+        }),
+        _ => Err(sequence.replaced()),
+    }
 }

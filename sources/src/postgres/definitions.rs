@@ -16,6 +16,7 @@ use super::facts::{self, DatabaseFacts};
 use super::schema::{PgDump, Section};
 use super::settings::PostgresSettings;
 use super::snapshot::OpenedDatabase;
+use super::sql;
 use super::wire::Stop;
 
 /// How often a wait looks whether the user asked to stop.
@@ -133,7 +134,15 @@ fn with_definitions(
     let facts = facts::read(session).map_err(|error| error.during(act("the facts")))?;
     let sequences =
         catalog::sequences(session).map_err(|error| error.during(act("the sequences")))?;
-    let mut schema = |section| pg_dump.schema(settings, name, session, section, stop);
+    let mut schema = |section| {
+        let script = pg_dump.schema(settings, name, session, section, stop)?;
+        // A restore and an export run it statement by statement: better to hear now that they could not.
+        sql::statements(&script).map_err(|error| {
+            let act = act("the schema");
+            SourceError::new(SourceErrorKind::Other, act).because(error)
+        })?;
+        Ok::<_, SourceError>(script)
+    };
     let definitions = Definitions {
         facts,
         sequences,

@@ -252,7 +252,7 @@ impl Script<'_> {
         for statement in sql::statements(&text)? {
             // Comments between statements stay behind: they hold names, which may hold anything.
             if statement != b"CREATE SCHEMA public;" {
-                self.put(statement)?;
+                self.put(&sql::for_psql(statement)?)?;
                 self.put(b"\n\n")?;
             }
         }

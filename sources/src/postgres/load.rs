@@ -9,10 +9,12 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 use super::catalog::Table;
 use super::client::Session;
 use super::error::PgError;
+use super::plan::tables_of;
 use super::stage::Stager;
 
 impl Stager<'_> {
     pub(super) fn rows(&self, tables: &[Table]) -> Result<(), SourceError> {
+        self.check_families(tables)?;
         let (jobs, taken) = unbounded();
         for table in tables {
             // The channel is unbounded and its other end is here.
@@ -46,6 +48,30 @@ impl Stager<'_> {
             }
             result
         })
+    }
+
+    /// Refuses some parts of a table whose rows may belong to others of its parts here.
+    fn check_families(&self, tables: &[Table]) -> Result<(), SourceError> {
+        if self.state.selection.is_whole() {
+            return Ok(());
+        }
+        for other in tables_of(self.items, &self.database.captured)? {
+            let mut family = tables
+                .iter()
+                .filter(|table| table.root.is_some() && table.root == other.root);
+            if let Some(table) = family.next().filter(|_| !tables.contains(&other)) {
+                return Err(SourceError::new(
+                    SourceErrorKind::Preflight,
+                    format!(
+                        "cannot restore table {} without table {}: which rows lie in which of them differs from \
+                         database to database",
+                        table.shown(),
+                        other.shown()
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn load(&self, jobs: &Receiver<(&Table, RepoPath)>) -> Result<(), SourceError> {
@@ -82,8 +108,9 @@ impl Stager<'_> {
         path: &RepoPath,
     ) -> Result<u64, PgError> {
         // A table that was emptied in the same transaction takes frozen rows: nothing rewrites them later. Rows of
-        // an extension's table lie beside those that the extension made.
-        let own = table.extension_rows.is_none();
+        // an extension's table lie beside those that the extension made, and others may have put rows into the parts
+        // of a table that is loaded as one.
+        let own = table.extension_rows.is_none() && table.root.is_none();
         session.execute("BEGIN")?;
         if own {
             session.execute(&format!("TRUNCATE ONLY {}", table.sql()))?;

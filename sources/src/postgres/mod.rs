@@ -17,8 +17,10 @@
 //! `postgresql.conf`, `pg_hba.conf`, replication slots, statistics.
 //!
 //! Rows are lines of COPY's text form under fixed settings, so that equal rows are equal bytes on every server.
-//! They come in the order of the primary key where it is one whole number, else in the order of the heap; the
-//! stream's attribute `key_sorted` says which. Generated columns are left out and computed anew. Counts and digests
+//! They come in the order of the primary key where it is one whole number and table and schema belong to a superuser or to
+//! the role that saves, else in the order of the heap; the stream's attribute `key_sorted` says which. To ask for an order
+//! is a query, and what an index of the table computes may be called when a query is planned: who owns the table would have
+//! functions of theirs run with our rights. Generated columns are left out and computed anew. Counts and digests
 //! are exact: a digest is over the lines with their line feeds, and the server's own row count must agree.
 //!
 //! # Consistency
@@ -29,7 +31,8 @@
 //! server tells them as they are then, and what is renamed or dropped in that very moment may be missed. While a capture
 //! runs it holds `ACCESS SHARE` locks and a snapshot: `ALTER TABLE`, `TRUNCATE`, `VACUUM FULL` and changes of views wait
 //! for it, reading and writing do not; but behind one that waits for a table everybody waits who comes later, as during
-//! pg_dump. A lock that somebody else holds ends the capture after `lock_timeout`.
+//! pg_dump. A lock that somebody else holds ends the capture after `lock_timeout`. No lock stops who renames a schema: a
+//! capture ends when the name of a table that it still has to read means another one.
 //!
 //! The capture itself waits for nobody who waits for it: pg_dump speaks through the session that holds the locks, and a
 //! table whose lock somebody waits for is read by that session alone.
@@ -74,6 +77,9 @@
 //! Roles that the server lacks are made first and go again on a rollback. Existing roles are not changed. Extensions,
 //! roles and versions that would not work are refused before anything is made; how much space the server's disks
 //! have cannot be asked.
+//!
+//! Where a row lies in a table that is partitioned by the hash of an enum, or of what may hold one, depends on numbers that
+//! the server gives out. Such rows are loaded through that table and compared as a whole; its parts are restored together.
 //!
 //! Schemas and tables can be chosen. They are restored into a database of their own, with the definitions they need;
 //! foreign keys to tables that were not chosen are left out.

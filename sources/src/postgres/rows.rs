@@ -8,7 +8,7 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use keepstone_engine::source::{Digest, RecordDigest, SourceError, SourceErrorKind};
 
-use super::catalog::Table;
+use super::catalog::{self, Listed, Table};
 use super::client::Session;
 use super::error::PgError;
 use super::settings::PostgresSettings;
@@ -155,6 +155,26 @@ pub(crate) fn read_table(
     if table.rowless {
         return Ok(RowSum::none());
     }
+    let listed = table.oid.map(|oid| Listed {
+        kind: "table",
+        oid,
+        schema: &table.schema,
+        name: &table.name,
+    });
+    let check = |session: &mut Session| catalog::check_names(session, listed.as_slice());
+    // Before, so that no query is planned for another table; after, because the name is looked up once more between.
+    check(session)?;
+    let sum = read_named(session, table, take)?;
+    check(session)?;
+    Ok(sum)
+}
+
+/// Reads what bears the table's name.
+fn read_named(
+    session: &mut Session,
+    table: &Table,
+    take: &mut dyn FnMut(Block) -> Result<(), PgError>,
+) -> Result<RowSum, PgError> {
     let mut rows = Rows::new(table.key_position());
     let told = session.copy_out(&table.copy_out(), &mut |piece| {
         rows.feed(piece)?;
@@ -308,9 +328,13 @@ pub(crate) fn begin_at(snapshot: &str) -> String {
     )
 }
 
-/// Keeps the planner from sorting on the server's disk and from scanning in no order.
+/// Keeps the planner from sorting on the server's disk and from scanning in no order, and forbids users' relations that
+/// are no tables: whoever puts a view in the place of a table or a sequence would have functions of theirs called with
+/// our rights (CVE-2024-7348). Servers without that mend have no such setting.
 pub(crate) const PLAIN_SCANS: &str = "SET LOCAL enable_sort = off; \
-    SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off";
+    SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; \
+    SELECT pg_catalog.set_config(name, 'view, foreign-table', true) FROM pg_catalog.pg_settings \
+        WHERE name = 'restrict_nonsystem_relation_kind'";
 
 fn read_into(
     session: &mut Session,
@@ -322,23 +346,31 @@ fn read_into(
         "LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT",
         table.sql()
     );
-    let read = session
+    let failed = |error: PgError| Piece::Failed(error.during(act(database, table)));
+    let locked = session
         .execute("SAVEPOINT s")
-        .and_then(|()| session.execute(&lock))
-        .and_then(|()| {
-            read_table(session, table, &mut |block| {
-                sender
-                    .send(Piece::Block(block))
-                    .map_err(|_| PgError::Stopped)
-            })
-        });
+        .and_then(|()| session.execute(&lock));
+    match locked {
+        Ok(()) => {}
+        // Nothing was read yet. A lock that is missed while rows are read comes too late for somebody else to begin anew.
+        Err(error) if error.code() == "55P03" => {
+            return match session.execute("ROLLBACK TO s; RELEASE s") {
+                Ok(()) => Piece::Busy,
+                Err(error) => failed(error),
+            };
+        }
+        Err(error) => return failed(error),
+    }
+    let read = read_table(session, table, &mut |block| {
+        sender
+            .send(Piece::Block(block))
+            .map_err(|_| PgError::Stopped)
+    });
+    // Savepoints that stay would pile up in the server, one inside the other.
+    let read = read.and_then(|sum| session.execute("RELEASE s").map(|()| sum));
     match read {
         Ok(sum) => Piece::End(sum),
-        Err(error) if error.code() == "55P03" => match session.execute("ROLLBACK TO s") {
-            Ok(()) => Piece::Busy,
-            Err(error) => Piece::Failed(error.during(act(database, table))),
-        },
-        Err(error) => Piece::Failed(error.during(act(database, table))),
+        Err(error) => failed(error),
     }
 }
 

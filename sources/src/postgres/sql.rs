@@ -3,6 +3,8 @@
 //! The splitter knows what pg_dump writes: strings, quoted names, dollar quotes, comments and function bodies in
 //! standard SQL. A backslash outside of them would be a command to psql, and is refused.
 
+use std::ops::Range;
+
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 /// Quotes a name.
@@ -37,16 +39,36 @@ pub(crate) fn literals<'a>(values: impl IntoIterator<Item = &'a str>) -> String 
 /// Takes a script apart into statements, each without comments before it and with its semicolon.
 pub fn statements(script: &[u8]) -> Result<Vec<&[u8]>, SourceError> {
     let mut found = Vec::new();
-    let mut lexer = Lexer { script, at: 0 };
+    let mut lexer = Lexer::new(script);
     while let Some(range) = lexer.statement()? {
         found.push(script.get(range).unwrap_or_default());
     }
     Ok(found)
 }
 
+/// A statement as psql takes it to its end: that takes every `begin` in a routine for the beginning of a block, so it is
+/// quoted where it is a name.
+pub(crate) fn for_psql(statement: &[u8]) -> Result<Vec<u8>, SourceError> {
+    let mut lexer = Lexer::new(statement);
+    while lexer.statement()?.is_some() {}
+    let mut out = Vec::with_capacity(statement.len());
+    let mut done = 0;
+    for name in lexer.begins {
+        out.extend_from_slice(statement.get(done..name.start).unwrap_or_default());
+        // Names without quotes are folded.
+        let quoted = ident(&BEGIN.to_ascii_lowercase());
+        out.extend_from_slice(quoted.as_bytes());
+        done = name.end;
+    }
+    out.extend_from_slice(statement.get(done..).unwrap_or_default());
+    Ok(out)
+}
+
 struct Lexer<'a> {
     script: &'a [u8],
     at: usize,
+    /// Where routines hold `begin` as a name.
+    begins: Vec<Range<usize>>,
 }
 
 /// How deep a statement is nested, and what it began with.
@@ -57,11 +79,18 @@ struct Nesting {
     words: usize,
     creates: bool,
     routine: bool,
+    /// Where a `begin` is that nothing has followed yet.
+    begin: Option<Range<usize>>,
 }
 
+/// The word that opens a block before `ATOMIC`, and a name otherwise.
+const BEGIN: &str = "BEGIN";
+
 impl Nesting {
-    /// Follows `CREATE [OR REPLACE] FUNCTION … BEGIN ATOMIC … END`, whose body holds semicolons.
-    fn word(&mut self, word: &[u8]) {
+    /// Follows `CREATE [OR REPLACE] FUNCTION … BEGIN ATOMIC … END`, whose body holds semicolons. Answers where a `begin` is
+    /// that turned out to be a name.
+    fn word(&mut self, word: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+        let begin = self.begin.take();
         self.words += 1;
         let is = |other: &str| word.eq_ignore_ascii_case(other.as_bytes());
         if self.words == 1 {
@@ -71,17 +100,31 @@ impl Nesting {
             self.routine = true;
         }
         if !self.routine || self.parentheses > 0 {
-            return;
+            return begin;
         }
-        if is("begin") || (is("case") && self.blocks > 0) {
+        if is(BEGIN) {
+            self.begin = Some(at);
+        } else if is("atomic") && begin.is_some() && self.blocks == 0 {
+            self.blocks = 1;
+            return None;
+        } else if is("case") && self.blocks > 0 {
             self.blocks += 1;
         } else if is("end") {
             self.blocks = self.blocks.saturating_sub(1);
         }
+        begin
     }
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
+    fn new(script: &'a [u8]) -> Self {
+        Self {
+            script,
+            at: 0,
+            begins: Vec::new(),
+        }
+    }
+
     fn peek(&self, ahead: usize) -> u8 {
         self.script.get(self.at + ahead).copied().unwrap_or(0)
     }
@@ -91,7 +134,7 @@ impl Lexer<'_> {
     }
 
     /// The next statement; none at the end of the script.
-    fn statement(&mut self) -> Result<Option<std::ops::Range<usize>>, SourceError> {
+    fn statement(&mut self) -> Result<Option<Range<usize>>, SourceError> {
         let mut start = None;
         let mut nesting = Nesting::default();
         while self.at < self.script.len() {
@@ -104,6 +147,9 @@ impl Lexer<'_> {
                 continue;
             }
             let begin = *start.get_or_insert(self.at);
+            if !is_word(byte) {
+                self.begins.extend(nesting.begin.take());
+            }
             match byte {
                 b';' if nesting.parentheses == 0 && nesting.blocks == 0 => {
                     self.at += 1;
@@ -122,12 +168,12 @@ impl Lexer<'_> {
                     self.at += 1;
                 }
                 _ if is_word(byte) => {
-                    let word = self.word();
-                    let word = self.script.get(word).unwrap_or_default();
+                    let at = self.word();
+                    let word = self.script.get(at.clone()).unwrap_or_default();
                     if matches!(word, b"E" | b"e") && self.peek(0) == b'\'' {
                         self.quoted(b'\'', true)?;
                     } else {
-                        nesting.word(word);
+                        self.begins.extend(nesting.word(word, at));
                     }
                 }
                 _ => self.at += 1,
@@ -139,7 +185,7 @@ impl Lexer<'_> {
         }
     }
 
-    fn word(&mut self) -> std::ops::Range<usize> {
+    fn word(&mut self) -> Range<usize> {
         let start = self.at;
         while is_word(self.peek(0)) || self.peek(0) == b'$' {
             self.at += 1;
@@ -285,8 +331,23 @@ mod tests {
     fn a_function_body_in_standard_sql_is_one_statement() {
         let script = "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END;\nSELECT 1;";
         assert_eq!(split(script).len(), 2);
-        // `begin` as a plain name outside of a routine nests nothing.
+        // `begin` as a plain name nests nothing, in a routine or outside.
         assert_eq!(split("CREATE TABLE t (begin int);\nSELECT begin;").len(), 2);
+        let named = "CREATE FUNCTION public.begin() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN 1; END$$;";
+        assert_eq!(split(&format!("{named}\nSELECT 1;")).len(), 2);
+        let inside = "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN /* ; */ ATOMIC SELECT s.begin FROM s; \
+            SELECT CASE WHEN true THEN begin END FROM s; END;";
+        assert_eq!(split(&format!("{inside}\nSELECT 1;")).len(), 2);
+        let text = |sql: &str| String::from_utf8(for_psql(sql.as_bytes()).unwrap()).unwrap();
+        assert_eq!(text(named), named.replace(".begin", ".\"begin\""));
+        let expected = inside.replace("s.begin", "s.\"begin\"");
+        assert_eq!(
+            text(inside),
+            expected.replace("THEN begin", "THEN \"begin\"")
+        );
+        for same in ["SELECT begin;", "CREATE TABLE t (begin int);"] {
+            assert_eq!(text(same), same);
+        }
     }
 
     #[test]

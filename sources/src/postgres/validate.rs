@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
-use keepstone_engine::source::{Items, SourceError, SourceErrorKind, Validation};
+use keepstone_engine::source::{Digest, Items, SourceError, SourceErrorKind, Validation};
 
 use super::capture::major_of;
 use super::catalog::{self, Sequence, Table};
@@ -47,6 +47,7 @@ pub(crate) fn validate(
                 items,
                 stop,
                 found: &mut validation,
+                families: BTreeMap::new(),
             };
             comparison.run(&mut opened)?;
         }
@@ -61,12 +62,38 @@ struct Comparison<'a> {
     items: &'a dyn Items,
     stop: &'a Stop,
     found: &'a mut Validation,
+    /// Parts of a table that was loaded as one, by its schema and name.
+    families: BTreeMap<(String, String), Family>,
+}
+
+/// Rows of several tables together: as captured, and as found.
+#[derive(Default)]
+struct Family {
+    captured: (u64, Digest),
+    found: (u64, Digest),
+}
+
+fn put(sum: &mut (u64, Digest), rows: u64, digest: Digest) {
+    *sum = (sum.0.saturating_add(rows), plus(sum.1, digest));
+}
+
+/// The digest of the records of both: digests are sums, and little-endian numbers.
+fn plus(a: Digest, b: Digest) -> Digest {
+    let mut sum = a;
+    let mut carry = 0;
+    for (byte, other) in sum.0.iter_mut().zip(b.0) {
+        let [low, high] = (u16::from(*byte) + u16::from(other) + carry).to_le_bytes();
+        *byte = low;
+        carry = u16::from(high);
+    }
+    sum
 }
 
 impl Comparison<'_> {
     fn run(&mut self, opened: &mut OpenedDatabase) -> Result<(), SourceError> {
         let mut tables = self.tables_by_name(opened)?;
         self.rows(opened, &mut tables)?;
+        self.families();
         self.sequences(opened)?;
         if self.state.selection.is_whole() {
             self.large_objects(opened)?;
@@ -186,6 +213,18 @@ impl Comparison<'_> {
             .get(&path)?
             .map(|item| item.facts)
             .unwrap_or_default();
+        self.found.records += sum.rows;
+        if let Some(root) = captured.and_then(|captured| captured.root.clone()) {
+            let family = self.families.entry(root).or_default();
+            let (rows, digest) = (facts.records, facts.digest);
+            put(
+                &mut family.captured,
+                rows.unwrap_or_default(),
+                digest.unwrap_or_default(),
+            );
+            put(&mut family.found, sum.rows, sum.digest);
+            return Ok(());
+        }
         if facts.records != Some(sum.rows) {
             let expected = facts.records.unwrap_or_default();
             self.differ(&format!(
@@ -195,8 +234,23 @@ impl Comparison<'_> {
         } else if facts.digest != Some(sum.digest) {
             self.differ(&format!("table {shown} has other rows than were captured"));
         }
-        self.found.records += sum.rows;
         Ok(())
+    }
+
+    /// Compares what lies in different parts here and there, and is the same as a whole.
+    fn families(&mut self) {
+        for ((schema, name), family) in std::mem::take(&mut self.families) {
+            let (expected, rows) = (family.captured.0, family.found.0);
+            if expected != rows {
+                self.differ(&format!(
+                    "table {schema}.{name} has {rows} rows instead of {expected}"
+                ));
+            } else if family.captured != family.found {
+                self.differ(&format!(
+                    "table {schema}.{name} has other rows than were captured"
+                ));
+            }
+        }
     }
 
     fn sequences(&mut self, opened: &mut OpenedDatabase) -> Result<(), SourceError> {
@@ -296,5 +350,26 @@ impl Comparison<'_> {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keepstone_engine::source::RecordDigest;
+
+    use super::*;
+
+    #[test]
+    fn digests_of_parts_add_up_to_that_of_the_whole() {
+        let of = |records: &[u32]| {
+            let mut digest = RecordDigest::new();
+            records
+                .iter()
+                .for_each(|record| digest.add(&record.to_le_bytes()));
+            digest.finish()
+        };
+        let all: Vec<u32> = (0..200).collect();
+        let parts = all.chunks(7).map(of);
+        assert_eq!(parts.fold(Digest::default(), plus), of(&all));
     }
 }

@@ -4,16 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use keepstone_engine::path::RepoPath;
-use keepstone_engine::source::{
-    Attributes, Consistency, Items as _, Meta, NodeKind, Sink, Source as _, SourceError,
-    SourceErrorKind, StreamFacts, StreamSpec,
-};
+use keepstone_engine::source::{Consistency, Items as _, Source as _, SourceErrorKind};
 use keepstone_sources::postgres::{
     Databases, PostgresRestoreOptions, PostgresSource, PostgresTarget,
 };
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use keepstone_testkit::servers::postgres::PostgresServer;
 
+use super::noticing::Noticing;
 use super::{capture, fill, fill_small, in_place, restore, target};
 
 #[test]
@@ -299,6 +297,7 @@ fn a_lock_that_is_held_ends_the_wait_and_one_that_is_waited_for_does_not_matter(
         let mut waiter = None;
         let mut sink = Noticing {
             sink: MemorySink::new(None),
+            record: &mut || (),
             notice: &mut || {
                 waiter.get_or_insert_with(|| {
                     let waiter =
@@ -341,6 +340,7 @@ fn definitions_are_those_of_the_instant_however_long_the_databases_before_take()
     let mut changed = false;
     let mut sink = Noticing {
         sink: MemorySink::new(None),
+        record: &mut || (),
         notice: &mut || {
             if !std::mem::replace(&mut changed, true) {
                 // Nobody can hold a lock on these.
@@ -364,55 +364,6 @@ fn definitions_are_those_of_the_instant_however_long_the_databases_before_take()
     super::restore(&target, &capture).unwrap();
     assert_eq!(other.value("second", "SELECT f() + v.f FROM v"), "2");
     assert_eq!(other.value("second", "SELECT 'good'::mood"), "good");
-}
-
-/// A sink that tells when the first table comes.
-struct Noticing<'a> {
-    sink: MemorySink<'a>,
-    notice: &'a mut (dyn FnMut() + Send),
-}
-
-impl Sink for Noticing<'_> {
-    fn entry(
-        &mut self,
-        path: &RepoPath,
-        kind: NodeKind,
-        meta: Meta,
-        attributes: Attributes,
-    ) -> Result<(), SourceError> {
-        self.sink.entry(path, kind, meta, attributes)
-    }
-
-    fn reuse(&mut self, path: &RepoPath, meta: &Meta) -> Result<bool, SourceError> {
-        self.sink.reuse(path, meta)
-    }
-
-    fn begin(&mut self, spec: StreamSpec) -> Result<(), SourceError> {
-        if spec.path.components().nth(1) == Some(b"table") {
-            (self.notice)();
-        }
-        self.sink.begin(spec)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
-        self.sink.write(bytes)
-    }
-
-    fn record(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), SourceError> {
-        self.sink.record(key, bytes)
-    }
-
-    fn finish(&mut self, facts: StreamFacts) -> Result<(), SourceError> {
-        self.sink.finish(facts)
-    }
-
-    fn abandon(&mut self) -> Result<(), SourceError> {
-        self.sink.abandon()
-    }
-
-    fn cancelled(&self) -> bool {
-        self.sink.cancelled()
-    }
 }
 
 #[test]

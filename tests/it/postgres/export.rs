@@ -22,13 +22,13 @@ impl ExportSink for Files {
     }
 }
 
-fn export(capture: &MemoryCapture) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn export(capture: &MemoryCapture) -> BTreeMap<String, Vec<u8>> {
     let mut files = Files::default();
     PostgresExport::new().export(capture, &mut files).unwrap();
     files.files
 }
 
-fn load(server: &PostgresServer, database: &str, script: &[u8]) {
+pub(super) fn load(server: &PostgresServer, database: &str, script: &[u8]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
     server.load(database, file.path());

@@ -307,6 +307,52 @@ fn a_trusted_certificate_that_names_the_host_is_verified() {
 }
 
 #[test]
+fn a_certificate_of_the_first_version_encrypts_and_is_not_verified() {
+    let options = PostgresServerOptions {
+        tls: true,
+        old_certificate: true,
+        ..PostgresServerOptions::default()
+    };
+    let server = PostgresServer::start_with(&options);
+    let of = |mode| {
+        let mut settings = server.settings("postgres");
+        settings.ssl_mode = mode;
+        settings
+    };
+    for mode in [SslMode::Prefer, SslMode::Require] {
+        let source = PostgresSource::new(of(mode));
+        let opened = source.open().unwrap();
+        let sql = "SELECT bool_and(ssl) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+            WHERE a.application_name = 'keepstone'";
+        assert_eq!(server.value("postgres", sql), "t");
+        opened.close().unwrap();
+    }
+    let error = failure(of(SslMode::VerifyFull));
+    assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error:?}");
+}
+
+#[test]
+fn a_database_whose_drop_was_cut_off_is_left_out_and_named() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "x");
+    server.execute("postgres", "CREATE DATABASE half");
+    server.execute(
+        "postgres",
+        "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'",
+    );
+    let capture = MemoryCapture::of(&PostgresSource::new(server.settings(""))).unwrap();
+    let held = serde_json::json!(["app", "postgres"]);
+    assert_eq!(capture.open_facts.attributes["databases"], held);
+    let warnings = &capture.report.warnings;
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.starts_with("database half was left out")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn a_target_that_breaks_while_rows_are_loaded_is_told_apart_from_bad_rows() {
     let server = PostgresServer::start();
     big_database(&server);

@@ -1,15 +1,17 @@
 //! Locks: a capture waits for nobody who waits for it, and what changes while it takes its locks is seen whole.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use keepstone_engine::path::RepoPath;
-use keepstone_engine::source::Source as _;
+use keepstone_engine::source::{Source as _, SourceErrorKind};
 use keepstone_sources::postgres::PostgresSource;
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use keepstone_testkit::servers::postgres::PostgresServer;
 
+use super::noticing::Noticing;
 use super::{fill_small, until_waiting};
 
 #[test]
@@ -128,4 +130,53 @@ fn what_is_emptied_while_the_capture_waits_for_its_lock_is_seen_as_it_is_afterwa
     // It came when the tables had been listed.
     let late = RepoPath::parse("app/table/public/late").unwrap();
     assert_eq!(capture.items[&late].1, b"5\n");
+}
+
+#[test]
+fn a_lock_that_is_missed_in_the_middle_of_a_table_does_not_begin_it_anew() {
+    const INLINE: u64 = 2000;
+    let server = PostgresServer::start();
+    // Tables before it, so that it is not read before the first comes; rows in the table before one that lies outside.
+    server.execute(
+        "postgres",
+        &format!(
+            "DO $$ BEGIN FOR n IN 10..40 LOOP EXECUTE 'CREATE TABLE a' || n || ' ()'; END LOOP; END $$;
+             CREATE TABLE docs (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), v text);
+             ALTER TABLE docs ALTER v SET STORAGE EXTERNAL;
+             INSERT INTO docs (v) SELECT repeat('x', 1000) FROM generate_series(1, {INLINE});
+             INSERT INTO docs (v) SELECT repeat('y', 100000)"
+        ),
+    );
+    let mut settings = server.settings("postgres");
+    settings.timeouts.lock = Duration::from_millis(300);
+    let source = PostgresSource::new(settings);
+    let mut opened = source.open().unwrap();
+    let holder = Mutex::new(None);
+    let mut records = 0;
+    let mut sink = Noticing {
+        sink: MemorySink::new(None),
+        notice: &mut || {
+            holder.lock().unwrap().get_or_insert_with(|| {
+                let mut client = server.client("postgres");
+                // It takes the index of what lies outside, and lets everybody read the table.
+                client.batch_execute("BEGIN; REINDEX TABLE docs").unwrap();
+                client
+            });
+        },
+        record: &mut || {
+            records += 1;
+            if records > INLINE {
+                // Somebody reads it a second time, and would get through.
+                if let Some(client) = holder.lock().unwrap().as_mut() {
+                    client.batch_execute("ROLLBACK").unwrap();
+                }
+            }
+        },
+    };
+    let error = opened.stream(&mut sink).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error:?}");
+    assert!(error.to_string().contains("public.docs"), "{error:?}");
+    let docs = RepoPath::parse("postgres/table/public/docs").unwrap();
+    assert!(!sink.sink.items.contains_key(&docs));
+    opened.close().unwrap();
 }

@@ -26,6 +26,8 @@ pub struct PostgresServerOptions {
     pub password: Option<&'static str>,
     /// Whether connections over TCP can be encrypted, with a certificate that nobody trusts.
     pub tls: bool,
+    /// Whether that certificate is of X.509 version 1.
+    pub old_certificate: bool,
     /// Further lines of `postgresql.conf`.
     pub conf: Vec<String>,
 }
@@ -397,7 +399,7 @@ fn configure(data: &Path, home: &Path, port: u16, options: &PostgresServerOption
         "log_min_messages = warning".into(),
     ];
     if options.tls {
-        make_certificate(home);
+        make_certificate(home, options.old_certificate);
         conf.push("ssl = on".into());
         conf.push(format!(
             "ssl_cert_file = '{}'",
@@ -412,19 +414,31 @@ fn configure(data: &Path, home: &Path, port: u16, options: &PostgresServerOption
     std::fs::write(data.join("postgresql.auto.conf"), conf.join("\n")).expect("a configuration");
 }
 
-fn make_certificate(home: &Path) {
+fn make_certificate(home: &Path, old: bool) {
+    let key = "-newkey rsa:2048 -nodes -keyout server.key -subj /CN=localhost";
+    if old {
+        openssl(home, &format!("req -new {key} -out server.csr"));
+        // Without extensions it is of version 1.
+        openssl(
+            home,
+            "x509 -req -in server.csr -signkey server.key -days 2 -out server.crt",
+        );
+        let text = openssl(home, "x509 -in server.crt -noout -text");
+        assert!(text.contains("Version: 1 "), "{text}");
+    } else {
+        let extensions = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+            -addext basicConstraints=critical,CA:FALSE";
+        openssl(
+            home,
+            &format!("req -x509 -days 2 {key} {extensions} -out server.crt"),
+        );
+    }
+    give_to_server(home);
+}
+
+fn openssl(home: &Path, arguments: &str) -> String {
     let output = Command::new("openssl")
-        .args([
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        ])
-        .args([
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        ])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-keyout", "server.key", "-out", "server.crt"])
+        .args(arguments.split_whitespace())
         .current_dir(home)
         .output()
         .expect("openssl: apt-get install openssl");
@@ -433,7 +447,7 @@ fn make_certificate(home: &Path) {
         "openssl: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    give_to_server(home);
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn spawn(data: &Path, home: &Path) -> Child {
