@@ -73,7 +73,8 @@
 //!
 //! Roles that the server lacks are made first and go again on a rollback. Existing roles are not changed. Extensions,
 //! roles and versions that would not work are refused before anything is made; how much space the server's disks
-//! have cannot be asked.
+//! have cannot be asked. Subscriptions come back disabled; those of what is dropped go without a word to the publisher,
+//! whose slot stays.
 //!
 //! Schemas and tables can be chosen. They are restored into a database of their own, with the definitions they need;
 //! foreign keys to tables that were not chosen are left out.
@@ -91,6 +92,7 @@ mod catalog;
 mod child;
 mod client;
 mod definitions;
+mod drop;
 mod emit;
 mod error;
 mod export;
