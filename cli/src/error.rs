@@ -250,7 +250,7 @@ fn engine_advice(error: &EngineError) -> Option<String> {
             "Live data is as it was. What differs is listed above: a server of another version, or with other settings, may not be able to hold it. If the repository is suspected, run keepstone check --read-data."
         }
         EngineError::NotUndone { .. } => {
-            "keepstone restore --list names it. --rollback tries again; --discard-old lets it be."
+            "keepstone restore --list names it. --rollback tries again, --resume goes on; --discard-old lets it be."
         }
         EngineError::Source { source, .. } => return source_advice(source),
         EngineError::Backend { source, .. } => return backend_advice(source),

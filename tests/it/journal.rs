@@ -15,16 +15,21 @@ use keepstone_engine::source::{
 use keepstone_testkit::memory::MemoryCapture;
 use tempfile::TempDir;
 
-/// Writes down what it is asked for, and fails discards as it is told.
+/// Writes down what it is asked for, and fails or refuses discards as it is told.
 #[derive(Debug, Default)]
 struct ScriptedTarget {
     acts: Mutex<Vec<&'static str>>,
     failure: Mutex<Option<SourceErrorKind>>,
+    refusal: Mutex<Option<SourceErrorKind>>,
 }
 
 impl ScriptedTarget {
     fn fails(&self, kind: SourceErrorKind) {
         *self.failure.lock().unwrap() = Some(kind);
+    }
+
+    fn refuses(&self, kind: SourceErrorKind) {
+        *self.refusal.lock().unwrap() = Some(kind);
     }
 
     fn done(&self, act: &'static str) {
@@ -66,6 +71,13 @@ impl Target for ScriptedTarget {
     fn rollback(&self, _plan: &RestorePlan, _phase: Phase) -> Result<(), SourceError> {
         self.done("rollback");
         Ok(())
+    }
+
+    fn may_discard(&self, _plan: &RestorePlan) -> Result<(), SourceError> {
+        match self.refusal.lock().unwrap().take() {
+            Some(kind) => Err(SourceError::new(kind, "cannot begin")),
+            None => Ok(()),
+        }
     }
 
     fn discard(&self, _plan: &RestorePlan) -> Result<(), SourceError> {
@@ -211,5 +223,33 @@ fn a_restore_that_kept_nothing_and_was_cut_off_at_its_end_is_finished() {
     scene.assert_cannot_be_undone(&entry);
     recover(target, &entry, &journal, Recovery::Finish).unwrap();
     assert_eq!(target.take(), ["discard"]);
+    assert_eq!(scene.entry(), None);
+}
+
+#[test]
+fn a_discard_that_cannot_begin_leaves_the_way_back() {
+    let scene = Scene::new();
+    let (target, journal) = (&scene.target, scene.journal());
+    scene.restore(&["what was there"]).unwrap();
+    let entry = scene.entry().unwrap();
+    for kind in [
+        SourceErrorKind::Unreachable,
+        SourceErrorKind::Denied,
+        SourceErrorKind::Occupied,
+    ] {
+        target.refuses(kind);
+        discard(target, &entry, &journal).unwrap_err();
+        assert_eq!(scene.entry().unwrap(), entry);
+    }
+    assert_eq!(target.take(), ["stage", "switch"]);
+
+    // One that was begun goes on, whatever would be said of it beforehand.
+    target.fails(SourceErrorKind::Interrupted);
+    discard(target, &entry, &journal).unwrap_err();
+    let entry = scene.entry().unwrap();
+    assert_eq!(entry.phase, Phase::Discarding);
+    target.refuses(SourceErrorKind::Occupied);
+    discard(target, &entry, &journal).unwrap();
+    assert_eq!(target.take(), ["discard"; 2]);
     assert_eq!(scene.entry(), None);
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL, against the real server.
 
 mod capture;
+mod drops;
 mod export;
 mod faults;
 mod hostile;

@@ -1,5 +1,6 @@
 //! `restore`: brings back what a snapshot holds, into a folder, beside live data, or in its place.
 
+mod advice;
 mod earlier;
 mod folder;
 mod live;

@@ -168,6 +168,12 @@ pub fn discard(target: &dyn Target, entry: &JournalEntry, journal: &Journal) -> 
         );
         return Err(Error::Refused { what });
     }
+    if entry.phase == Phase::Switched {
+        // What cannot even begin leaves the way back.
+        target
+            .may_discard(&entry.plan)
+            .map_err(|error| source_failed(&entry.source, error))?;
+    }
     let mut begun = entry.clone();
     begun.phase = Phase::Discarding;
     journal.write(&begun)?;

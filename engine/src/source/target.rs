@@ -86,6 +86,11 @@ pub trait Target: Send + Sync {
     /// Brings back what was there before, from any phase, and removes what was staged.
     fn rollback(&self, plan: &RestorePlan, phase: Phase) -> Result<(), SourceError>;
 
+    /// Refuses a discard beforehand, as `discard` would, or where the target cannot be reached. Reads only.
+    fn may_discard(&self, _plan: &RestorePlan) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Removes what the switch had kept, and nothing that the plan's `keeps` do not name. After it there is no way back,
     /// unless it is refused as `Occupied`: nothing was removed then. Finishes a discard that was killed half-way.
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError>;

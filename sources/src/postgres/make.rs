@@ -4,13 +4,13 @@ use keepstone_engine::source::{Items, SourceError};
 
 use super::capture::major_of;
 use super::client::Session;
+use super::drop::drop_database;
 use super::error::PgError;
 use super::layout;
 use super::mark::{comment_on, marked};
 use super::plan::facts_of;
 use super::rebuild::{DatabasePlan, PlanState};
 use super::roles::{self, Role};
-use super::sql::ident;
 use super::switch::marked_roles;
 
 /// First version with locale providers.
@@ -72,16 +72,12 @@ pub(crate) fn create_database(
     let facts = facts_of(items, &database.captured)?;
     let providers = major_of(server.version()) >= FIRST_WITH_PROVIDERS;
     let tablespace = !database.lost_tablespaces.contains(&facts.tablespace);
-    let drop = format!(
-        "DROP DATABASE IF EXISTS {} WITH (FORCE)",
-        ident(&database.staged)
-    );
     let comment = marked(facts.comment.as_deref(), &state.id);
     let mark = comment_on("DATABASE", &database.staged, Some(&comment));
     let create = facts.create(&database.staged, providers, tablespace);
+    drop_database(server, &database.staged)?;
     server
-        .execute(&drop)
-        .and_then(|()| server.execute(&create))
+        .execute(&create)
         .and_then(|()| server.execute(&mark))
         .map_err(|error| error.during(act))
 }

@@ -114,6 +114,11 @@ pub(crate) fn marked(comment: Option<&str>, id: &str) -> String {
     marked.comment().unwrap_or_default()
 }
 
+/// The mark alone of the restore that makes what bears it.
+pub(crate) fn mark(id: &str) -> String {
+    format!("[{MADE}{id}]")
+}
+
 /// The comment proper of what may carry marks.
 pub(crate) fn proper(comment: Option<&str>) -> Option<String> {
     Marked::parse(comment).proper

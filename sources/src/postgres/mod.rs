@@ -76,7 +76,8 @@
 //!
 //! Roles that the server lacks are made first and go again on a rollback. Existing roles are not changed. Extensions,
 //! roles and versions that would not work are refused before anything is made; how much space the server's disks
-//! have cannot be asked.
+//! have cannot be asked. Subscriptions come back disabled; those of what is dropped go without a word to the publisher,
+//! whose slot stays.
 //!
 //! Where a row lies in a table that is partitioned by the hash of an enum, or of what may hold one, depends on numbers that
 //! the server gives out. Such rows are loaded through that table and compared as a whole; its parts are restored together.
@@ -97,6 +98,7 @@ mod catalog;
 mod child;
 mod client;
 mod definitions;
+mod drop;
 mod emit;
 mod error;
 mod export;

@@ -15,6 +15,7 @@ use super::options::{PostgresRestoreOptions, Selection, choose};
 use super::rebuild::{DatabasePlan, PlanState, maintenance};
 use super::roles::{self, Role};
 use super::settings::PostgresSettings;
+use super::sql;
 use super::wire::Stop;
 
 /// The oldest server that a database can be dropped from while somebody uses it.
@@ -79,6 +80,7 @@ pub(crate) fn plan(
     let mut size_bytes = 0;
     for database in &mut state.databases {
         needed.extend(planner.check_database(database)?);
+        planner.check_schema(database)?;
         size_bytes += planner.check_tables(database, &state.selection)?;
     }
     state.roles = planner.check_roles(&needed)?;
@@ -281,6 +283,36 @@ impl Planner<'_> {
         Ok(facts.roles().map(ToOwned::to_owned).collect())
     }
 
+    /// Looks into the schema for what fails late, or does not come back as it was.
+    fn check_schema(&mut self, database: &DatabasePlan) -> Result<(), SourceError> {
+        let captured = &database.captured;
+        let mut lacking = BTreeSet::new();
+        let mut subscriptions = Vec::new();
+        for part in [Part::SchemaPre, Part::SchemaPost] {
+            let script = layout::get_bytes(self.items, &part.path(captured)?)?.unwrap_or_default();
+            for statement in sql::statements(&script)? {
+                lacking.extend(roles::named_in(statement));
+                subscriptions.extend(subscription_in(statement));
+            }
+        }
+        lacking.retain(|role| !self.server.roles.contains(role));
+        // With owners they are made, or refused with the others.
+        if !self.options.owners && !lacking.is_empty() {
+            return Err(refused(format!(
+                "policies or user mappings of database {captured}, which are restored without owners too, name roles that the \
+                 server lacks: {}; create them",
+                Vec::from_iter(lacking).join(", ")
+            )));
+        }
+        if !subscriptions.is_empty() {
+            self.warnings.push(format!(
+                "subscriptions of database {captured} are restored disabled, and start only when they are enabled: {}",
+                subscriptions.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks what is selected and answers how many bytes that is.
     fn check_tables(
         &self,
@@ -352,6 +384,14 @@ impl Planner<'_> {
             _ => Ok(missing),
         }
     }
+}
+
+/// The subscription that a statement makes, as it names it.
+fn subscription_in(statement: &[u8]) -> Option<String> {
+    let rest = statement.strip_prefix(b"CREATE SUBSCRIPTION ")?;
+    let rest = String::from_utf8_lossy(rest);
+    rest.split_once(" CONNECTION ")
+        .map(|(name, _)| name.to_owned())
 }
 
 /// Facts of a captured database.

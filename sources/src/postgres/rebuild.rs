@@ -104,6 +104,10 @@ impl Target for PostgresTarget {
         switch::rollback(&self.settings, &PlanState::of(plan)?)
     }
 
+    fn may_discard(&self, plan: &RestorePlan) -> Result<(), SourceError> {
+        switch::may_discard(&self.settings, &PlanState::of(plan)?)
+    }
+
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError> {
         switch::discard(&self.settings, &PlanState::of(plan)?)
     }
@@ -125,7 +129,9 @@ pub(crate) fn take_turn(
     Ok(session)
 }
 
-/// Waits besides until no restore changes names or marks, for an act that does so.
+/// Waits besides until no restore changes names or marks, for an act that does so. A key is one of the database that is
+/// connected to: a restore that replaces `postgres` itself takes its turn in another, and meets those of the same kind
+/// only. What may not go wrong between it and the others is looked at again where names change.
 pub(crate) fn take_turn_of_all(
     settings: &PostgresSettings,
     session: &mut Session,

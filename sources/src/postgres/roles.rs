@@ -154,6 +154,66 @@ pub(crate) fn closure<'a>(
     found
 }
 
+/// Roles that a statement of a schema names apart from owners and grants: those of a policy or a user mapping.
+pub(crate) fn named_in(statement: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(statement);
+    let is_policy = text.starts_with("CREATE POLICY ");
+    if !is_policy && !text.starts_with("CREATE USER MAPPING ") {
+        return Vec::new();
+    }
+    // Both words are reserved: a name that is one of them is quoted.
+    let before = if is_policy { "TO" } else { "FOR" };
+    let mut words = words(&text).into_iter();
+    let mut named = Vec::new();
+    if !words.any(|word| word == before) {
+        return named;
+    }
+    while let Some(word) = words.next() {
+        let quoted = word.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+        match quoted {
+            Some(name) => named.push(name.replace("\"\"", "\"")),
+            None if word.eq_ignore_ascii_case("public") => {}
+            None => named.push(word),
+        }
+        if words.next().as_deref() != Some(",") {
+            break;
+        }
+    }
+    named
+}
+
+/// What a statement begins with, up to its first parenthesis, string or end: words, quoted names as they stand, and
+/// single other characters.
+fn words(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut chars = text.chars().peekable();
+    while let Some(first) = chars.next() {
+        let mut word = first.to_string();
+        match first {
+            '(' | '\'' | ';' => break,
+            '"' => {
+                while let Some(char) = chars.next() {
+                    word.push(char);
+                    if char == '"' && chars.next_if_eq(&'"').map(|next| word.push(next)).is_none() {
+                        break;
+                    }
+                }
+            }
+            _ if first.is_whitespace() => continue,
+            _ if first.is_alphanumeric() || first == '_' => {
+                while let Some(char) =
+                    chars.next_if(|char| char.is_alphanumeric() || "_$".contains(*char))
+                {
+                    word.push(char);
+                }
+            }
+            _ => {}
+        }
+        found.push(word);
+    }
+    found
+}
+
 impl Role {
     /// Statements that make the role.
     pub(crate) fn create(&self) -> Vec<String> {
@@ -245,5 +305,37 @@ impl Role {
             words.push(format!("VALID UNTIL {}", literal(until)));
         }
         words.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_of_policies_and_user_mappings_are_named() {
+        for (statement, expected) in [
+            (
+                "CREATE POLICY p ON public.t TO reader USING (true);",
+                &["reader"][..],
+            ),
+            (
+                "CREATE POLICY \"x TO \"\"y\" ON s.\"TO\" AS RESTRICTIVE FOR SELECT TO a, \"B \"\"c, d\", e WITH CHECK ((f = ' TO z'));",
+                &["a", "B \"c, d", "e"],
+            ),
+            ("CREATE POLICY p ON t USING ((a = ' TO b'::text));", &[]),
+            (
+                "CREATE USER MAPPING FOR server SERVER s OPTIONS (\n \"user\" 'x'\n);",
+                &["server"],
+            ),
+            ("CREATE USER MAPPING FOR \"A b\" SERVER s;", &["A b"]),
+            ("CREATE USER MAPPING FOR public SERVER s;", &[]),
+            (
+                "COMMENT ON POLICY p ON t IS 'CREATE POLICY p ON t TO x';",
+                &[],
+            ),
+        ] {
+            assert_eq!(named_in(statement.as_bytes()), expected, "{statement}");
+        }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A rename needs a database without sessions. The transaction first takes the database's lock, which keeps new
 //! sessions out, and meanwhile a second connection ends those that are there. Nothing else is closed before.
+//!
+//! What is decided from a look is looked at once more behind the renames, in their transaction: somebody may have changed
+//! names in between who takes no turn, or takes it elsewhere.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -11,16 +14,20 @@ use crossbeam_channel::bounded;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::Session;
+use super::drop::drop_database;
 use super::error::PgError;
-use super::mark::{Marked, comment_on};
+use super::mark::{self, Marked, comment_on};
 use super::names;
 use super::rebuild::{DatabasePlan, PlanState, maintenance, take_turn, take_turn_of_all};
 use super::settings::PostgresSettings;
-use super::sql::{ident, literals};
+use super::sql::{ident, literal, literals};
 use super::wire::Stop;
 
 /// How often sessions that are in the way are asked to leave.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How the check behind the renames fails.
+const DIVISION_BY_ZERO: &str = "22012";
 
 /// The databases of the server: name to comment.
 type Found = BTreeMap<String, Marked>;
@@ -30,7 +37,7 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
     let switcher = Switcher { settings, state };
     let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
-    let mut renames = Vec::new();
+    let mut renames = Renames::default();
     for database in &state.databases {
         let live = found.get(&database.live);
         match (&database.before, state.made(&found, &database.staged), live) {
@@ -40,10 +47,10 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
                     "ALTER DATABASE {} ALLOW_CONNECTIONS false",
                     ident(before)
                 ));
-                renames.push(names::rename(&database.staged, &database.live));
+                renames.push_ours(&database.staged, &database.live);
             }
             // The live database went away meanwhile: nothing is overwritten.
-            (_, true, None) => renames.push(names::rename(&database.staged, &database.live)),
+            (_, true, None) => renames.push_ours(&database.staged, &database.live),
             (None, true, Some(_)) => {
                 return Err(SourceError::new(
                     SourceErrorKind::Occupied,
@@ -75,7 +82,7 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
     let switcher = Switcher { settings, state };
     let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
-    let mut renames = Vec::new();
+    let mut renames = Renames::default();
     for database in &state.databases {
         let kept = database
             .before
@@ -86,7 +93,7 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
             if let (Some(before), None) = (&database.before, kept) {
                 return Err(switcher.is_gone(&database.live, before));
             }
-            renames.push(names::rename(&database.live, &database.staged));
+            renames.push_ours(&database.live, &database.staged);
         } else if found.contains_key(&database.live)
             && (kept.is_some() || state.heirs(&found, database).next().is_some())
         {
@@ -105,10 +112,22 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
     for database in &state.databases {
         // Marked or not: its name holds our random id.
         if found.contains_key(&database.staged) {
-            switcher.drop_database(&mut session, &database.staged)?;
+            drop_database(&mut session, &database.staged)?;
         }
     }
     switcher.drop_roles(&mut session)
+}
+
+/// Refuses what `discard` would refuse, and changes nothing.
+pub(crate) fn may_discard(
+    settings: &PostgresSettings,
+    state: &PlanState,
+) -> Result<(), SourceError> {
+    let switcher = Switcher { settings, state };
+    let mut session = switcher.take_turn()?;
+    let found = switcher.look(&mut session)?;
+    let decided = discarding(&found, state).map(drop);
+    decided.map_err(|database| switcher.is_another(database))
 }
 
 /// Drops what the switch had kept, and the marks.
@@ -122,7 +141,7 @@ pub(crate) fn discard(settings: &PostgresSettings, state: &PlanState) -> Result<
         switcher.comment(&mut session, "DATABASE", name, comment)?;
     }
     for name in &discarding.dropped {
-        switcher.drop_database(&mut session, name)?;
+        drop_database(&mut session, name)?;
     }
     let unmark =
         |what, name: &str, comment: &Marked| comment_on(what, name, comment.comment().as_deref());
@@ -200,6 +219,41 @@ impl PlanState {
         found.iter().filter(move |(name, comment)| {
             comment.bears(&self.id) && (*name == live || names::was(name, live))
         })
+    }
+}
+
+/// Names that change together, and what must be so for it.
+#[derive(Default)]
+struct Renames<'a> {
+    statements: Vec<String>,
+    /// Databases that bear our mark under the name that they get.
+    ours: Vec<&'a str>,
+}
+
+impl<'a> Renames<'a> {
+    fn push(&mut self, statement: String) {
+        self.statements.push(statement);
+    }
+
+    /// Renames what this restore made.
+    fn push_ours(&mut self, from: &str, to: &'a str) {
+        self.push(names::rename(from, to));
+        self.ours.push(to);
+    }
+
+    /// One transaction. Behind a rename its database is locked: what is seen then holds until the end. A statement that
+    /// divides by how many databases it finds is an error where there is none, without a word of a procedural language.
+    fn script(&self, id: &str) -> String {
+        let checks = self.ours.iter().map(|name| {
+            format!(
+                "SELECT 1 / count(*) FROM pg_database WHERE datname = {}
+                 AND position({} IN shobj_description(oid, 'pg_database')) > 0",
+                literal(name),
+                literal(&mark::mark(id))
+            )
+        });
+        let statements = self.statements.iter().cloned();
+        durably(&statements.chain(checks).collect::<Vec<_>>())
     }
 }
 
@@ -284,9 +338,11 @@ impl Switcher<'_> {
         SourceError::new(
             SourceErrorKind::Occupied,
             format!(
-                "database {} at {} is no longer the one that this restore switched in, or its comment was changed{}",
+                "database {} at {} is no longer the one that this restore switched in, or its comment was changed, which \
+                 ended with {}{}",
                 database.live,
                 self.settings.server(),
+                mark::mark(&self.state.id),
                 replaced.collect::<String>()
             ),
         )
@@ -307,13 +363,13 @@ impl Switcher<'_> {
     fn rename_all(
         &self,
         session: &mut Session,
-        statements: &[String],
+        renames: &Renames<'_>,
         act: &str,
     ) -> Result<(), SourceError> {
-        if statements.is_empty() {
+        if renames.statements.is_empty() {
             return Ok(());
         }
-        let script = durably(statements);
+        let script = renames.script(&self.state.id);
         let mut emptier = maintenance(self.settings, &self.state.databases, &Stop::default())?;
         let (done, ended) = bounded::<()>(0);
         thread::scope(|scope| {
@@ -349,16 +405,14 @@ impl Switcher<'_> {
             drop(done);
             renamed.map_err(|error| {
                 drop(session.execute("ROLLBACK"));
-                error.during(format!("{act} at {}", self.settings.server()))
+                let server = self.settings.server();
+                if error.code() == DIVISION_BY_ZERO {
+                    let problem = format!("{act} at {server}: somebody changed them meanwhile");
+                    return SourceError::new(SourceErrorKind::Occupied, problem);
+                }
+                error.during(format!("{act} at {server}"))
             })
         })
-    }
-
-    fn drop_database(&self, session: &mut Session, name: &str) -> Result<(), SourceError> {
-        self.run(
-            session,
-            &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name)),
-        )
     }
 
     fn drop_roles(&self, session: &mut Session) -> Result<(), SourceError> {

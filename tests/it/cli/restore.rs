@@ -2,6 +2,7 @@
 
 mod chosen;
 mod damaged;
+mod let_be;
 mod live;
 mod several;
 

@@ -1,11 +1,13 @@
 //! What restores have kept: whoever brings it back or drops it, in whatever order, loses nothing that is all there is.
 
+use std::thread;
+
 use keepstone_engine::source::{Phase, RestorePlan, SourceErrorKind, Target as _};
 use keepstone_sources::postgres::{PostgresSource, PostgresTarget};
 use keepstone_testkit::memory::MemoryCapture;
 use keepstone_testkit::servers::postgres::PostgresServer;
 
-use super::{COMMENTS, capture, fill_small, in_place, mark, restore, target};
+use super::{COMMENTS, capture, fill_small, in_place, mark, restore, target, until_waiting};
 
 /// Changes what a small database says it is.
 fn set(server: &PostgresServer, database: &str, mark: &str) {
@@ -135,4 +137,54 @@ fn databases_whose_long_names_begin_alike_are_restored_together() {
     assert_eq!(state(), restored);
     assert_eq!(server.databases().len(), 3);
     assert_eq!(server.value("postgres", COMMENTS), "");
+}
+
+#[test]
+fn names_that_change_while_a_rollback_waits_stop_it() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "old");
+    let old = capture(&server, "app");
+    let target = target(&server, "app", in_place());
+    let plan = restore(&target, &old).unwrap();
+    fill_small(&server, "other", "precious");
+    // Somebody who takes no turn puts another database in the place of ours.
+    let mut holder = server.client("postgres");
+    holder
+        .batch_execute(
+            "BEGIN; ALTER DATABASE app RENAME TO aside; ALTER DATABASE other RENAME TO app",
+        )
+        .unwrap();
+    thread::scope(|scope| {
+        let rollback = scope.spawn(|| target.rollback(&plan, Phase::Switched));
+        until_waiting(&server, "postgres", 1);
+        holder.batch_execute("COMMIT").unwrap();
+        let error = rollback.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error:?}");
+        assert!(error.to_string().contains("meanwhile"), "{error}");
+    });
+    assert_eq!(mark(&server, "app"), "precious10");
+    assert_eq!(mark(&server, "aside"), "old10");
+    assert_eq!(
+        server.databases(),
+        ["app", kept(&plan), "aside", "postgres"]
+    );
+}
+
+#[test]
+fn a_discard_that_would_be_refused_is_refused_beforehand() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "old");
+    let old = capture(&server, "app");
+    let target = target(&server, "app", in_place());
+    let plan = restore(&target, &old).unwrap();
+    let comment = server.value("postgres", COMMENTS);
+    target.may_discard(&plan).unwrap();
+    assert_eq!(server.value("postgres", COMMENTS), comment);
+    server.execute("postgres", "COMMENT ON DATABASE app IS 'production'");
+    let error = target.may_discard(&plan).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error:?}");
+    // It says what would have to be there.
+    assert!(error.to_string().contains(&comment), "{error}");
+    server.execute("postgres", &format!("DROP DATABASE \"{}\"", kept(&plan)));
+    target.may_discard(&plan).unwrap();
 }

@@ -185,6 +185,53 @@ fn a_discard_killed_anywhere_is_finished() {
     assert_eq!(scene.server.value("postgres", COMMENTS), "");
 }
 
+/// Subscribes to nobody, and tries without end.
+const SUBSCRIBE: &str = "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p
+    WITH (connect = false, slot_name = 's'); ALTER SUBSCRIPTION s ENABLE";
+
+#[test]
+fn a_discard_of_what_subscribes_killed_anywhere_is_finished() {
+    let scene = Scene::new();
+    killed_everywhere(
+        &scene,
+        1,
+        1,
+        || {
+            scene.server.execute("app", SUBSCRIBE);
+            scene.switched()
+        },
+        |doomed, plan| doomed.discard(plan),
+        |plan, _| {
+            assert_eq!(scene.state(), "old10");
+            scene.target().discard(plan).unwrap();
+            scene.assert_clean("old10");
+        },
+    );
+    assert_eq!(scene.server.value("postgres", COMMENTS), "");
+}
+
+#[test]
+fn a_rollback_of_what_subscribes_killed_anywhere_is_finished() {
+    let scene = Scene::new();
+    killed_everywhere(
+        &scene,
+        1,
+        1,
+        || {
+            let plan = scene.switched();
+            scene.server.execute("app", SUBSCRIBE);
+            plan
+        },
+        |doomed, plan| doomed.rollback(plan, Phase::Switched),
+        |plan, _| {
+            let state = scene.state();
+            assert!(["old10", "new10"].contains(&state.as_str()), "{state}");
+            scene.target().rollback(plan, Phase::Switched).unwrap();
+            scene.assert_clean("new10");
+        },
+    );
+}
+
 #[test]
 fn a_rollback_that_was_killed_leaves_nothing_to_a_discard() {
     let scene = Scene::new();

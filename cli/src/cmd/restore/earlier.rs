@@ -3,22 +3,22 @@
 
 use std::sync::Arc;
 
-use keepstone_engine::Error as EngineError;
 use keepstone_engine::id::ObjectId;
 use keepstone_engine::repo::{Store, Usable};
 use keepstone_engine::restore::{
     CapturedItems, HeldEntry, Journal, JournalEntry, Recovery, discard as discard_old,
     is_unfinished, recover, rollback as roll_back, unfinished,
 };
-use keepstone_engine::source::{Phase, SourceErrorKind, Target};
+use keepstone_engine::source::{Phase, Target};
 use serde::Serialize;
 
 use super::DatabaseArgs;
+use super::advice::{advise_discard, advise_rollback, is_discarded};
 use super::live::{accept_command, carry_out, is_command, journal, journal_if_any, tell_kept};
 use super::record::spec_of;
 use crate::cancel::cancel;
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, in_one_line};
 use crate::exit::ExitCode;
 use crate::reference::HexPrefix;
 use crate::repository::parallel;
@@ -50,6 +50,9 @@ struct ListedObject<'a> {
 const AND_SINCE: &str = ", with every change made to it since";
 /// Said of a rollback that brings something back.
 const AND_DROP: &str = ", and drop what has taken its place, with every change made to it since";
+/// Said of a rollback of what may have been switched.
+const AND_MAY: &str =
+    ", and drop what it has put in place if it came so far, with every change made to it since";
 
 /// An earlier restore that is to be ended, and how.
 pub(super) struct Ending<'a> {
@@ -167,6 +170,8 @@ pub(crate) fn name_unfinished(context: &Context) {
         } else if is_dropping(&entry) {
             let kept = entry.plan.keeps.join(", ");
             format!("dropping {kept}, which {what} had kept, was cut off: finish it with keepstone restore --discard-old {id}")
+        } else if entry.phase == Phase::Discarding {
+            format!("the end of {what} was cut off: finish it with keepstone restore --resume {id}")
         } else {
             format!(
                 "{what} was cut off: finish it with keepstone restore --resume {id}, or undo it with --rollback {id}"
@@ -176,7 +181,7 @@ pub(crate) fn name_unfinished(context: &Context) {
 }
 
 /// Whether a process that dropped what a restore had kept was cut off.
-fn is_dropping(entry: &JournalEntry) -> bool {
+pub(super) fn is_dropping(entry: &JournalEntry) -> bool {
     entry.phase == Phase::Discarding && !entry.plan.keeps.is_empty()
 }
 
@@ -248,28 +253,34 @@ impl Ending<'_> {
             return Err(is_discarded(entry));
         }
         let is_switched = entry.phase == Phase::Switched;
+        let restore = format!("the restore of {} to {address}", entry.source);
+        let (would, act, what) = match kept.as_str() {
+            "" if is_switched => {
+                let what = format!("what was restored to {address}{AND_SINCE}");
+                ("remove", "Remove", what)
+            }
+            kept if is_switched => {
+                let what = format!("{kept} in {address}{AND_DROP}");
+                ("bring back", "Bring back", what)
+            }
+            _ if may_be_switched(entry) => ("undo", "Undo", restore + AND_MAY),
+            _ => ("undo", "Undo", restore),
+        };
         if self.dry_run {
-            let act = match (is_switched, kept.as_str()) {
-                (true, "") => format!("would remove what was restored to {address}{AND_SINCE}"),
-                (true, kept) => format!("would bring back {kept} in {address}{AND_DROP}"),
-                (false, _) => format!("would undo the restore of {} to {address}", entry.source),
-            };
-            return self.show(entry, &act);
+            return self.show(entry, &format!("would {would} {what}"));
         }
-        if is_switched {
-            self.confirm(&match kept.as_str() {
-                "" => format!("Remove what was restored to {address}{AND_SINCE}?"),
-                kept => format!("Bring back {kept} in {address}{AND_DROP}?"),
-            })?;
+        if is_switched || may_be_switched(entry) {
+            self.confirm(&format!("{act} {what}?"))?;
+        }
+        let undone = if is_switched {
             roll_back(target.as_ref(), entry, &found.journal)
-                .map_err(|error| advise_rollback(error, entry.id))?;
         } else {
-            let undone = recover(target.as_ref(), entry, &found.journal, Recovery::Undo);
-            undone.map_err(|error| match CliError::from(error) {
-                error if is_command(entry) => error.hint(accept_command(entry.id)),
-                error => error,
-            })?;
-        }
+            recover(target.as_ref(), entry, &found.journal, Recovery::Undo).map(drop)
+        };
+        undone.map_err(|error| match error {
+            error if is_command(entry) => CliError::from(error).hint(accept_command(entry.id)),
+            error => advise_rollback(error, entry, target.as_ref()),
+        })?;
         let ui = &self.context.ui;
         ui.line(&printable(&format!("{address} is as it was before")))?;
         ui.object("rolled_back", &object_of(entry))?;
@@ -293,23 +304,52 @@ impl Ending<'_> {
             };
             return self.show(entry, &act);
         }
-        let said = if !is_switched {
-            self.confirm(&format!("Let be whatever was left in {}?", entry.address))?;
-            if recover(target.as_ref(), entry, &found.journal, Recovery::Undo).is_err() {
-                found.journal.remove(entry.id)?;
+        let said = if is_switched {
+            if !kept.is_empty() {
+                self.confirm(&format!("Remove {kept} for ever?"))?;
             }
-            format!("restore {} is let be", entry.id.short())
-        } else if kept.is_empty() {
-            discard_old(target.as_ref(), entry, &found.journal)?;
-            format!("restore {} had replaced nothing", entry.id.short())
+            discard_old(target.as_ref(), entry, &found.journal)
+                .map_err(|error| advise_discard(error, entry.id))?;
+            match kept.as_str() {
+                "" => format!("restore {} had replaced nothing", entry.id.short()),
+                kept => format!("{kept} removed"),
+            }
         } else {
-            self.confirm(&format!("Remove {kept} for ever?"))?;
-            discard_old(target.as_ref(), entry, &found.journal)?;
-            format!("{kept} removed")
+            self.let_be(found)?
         };
         self.context.ui.line(&printable(&said))?;
         self.context.ui.object("discarded", &object_of(entry))?;
         Ok(ExitCode::Done)
+    }
+
+    /// Forgets a restore that did not come to its end. What was only staged goes, where it can. Once the switch was begun
+    /// nothing is touched: it may be done, and what is live may be all there is.
+    fn let_be(&self, found: &Found) -> Result<String, CliError> {
+        let Found { entry, target, .. } = found;
+        let (id, address) = (entry.id.short(), &entry.address);
+        if may_be_switched(entry) {
+            self.confirm(&format!(
+                "The switch of restore {id} may be done: --resume finishes it, --rollback undoes it. Forget it, and let be \
+                 whatever is in {address}?"
+            ))?;
+            found.journal.remove(entry.id)?;
+            let plan = &entry.plan;
+            let left: Vec<_> = plan.creates.iter().chain(&plan.keeps).cloned().collect();
+            let left = left.join(", ");
+            return Ok(format!(
+                "restore {id} is let be; what it may have left: {left}"
+            ));
+        }
+        self.confirm(&format!("Let be whatever was left in {address}?"))?;
+        if is_command(entry) {
+            found.journal.remove(entry.id)?;
+        } else if let Err(error) = recover(target.as_ref(), entry, &found.journal, Recovery::Undo) {
+            let (why, left) = (in_one_line(&error), entry.plan.creates.join(", "));
+            let text = format!("what restore {id} may have left was not removed: {left}: {why}");
+            self.context.ui.warning(&printable(&text));
+            found.journal.remove(entry.id)?;
+        }
+        Ok(format!("restore {id} is let be"))
     }
 
     fn show(&self, entry: &JournalEntry, act: &str) -> Result<ExitCode, CliError> {
@@ -369,28 +409,9 @@ pub(super) fn hold(journal: &Journal, id: ObjectId) -> Result<HeldEntry, CliErro
     held.ok_or_else(|| CliError::Running(format!("restore {} is running", id.short())))
 }
 
-/// Of a restore whose kept state may be gone in part.
-fn is_discarded(entry: &JournalEntry) -> CliError {
-    let id = entry.id.short();
-    let refused =
-        format!("restore {id} can no longer be undone: what it had kept is being dropped");
-    let hint = format!("Finish that with keepstone restore --discard-old {id}.");
-    CliError::Refused(refused).hint(hint)
-}
-
-/// Says how to go on where a rollback would take away what its restore has not made.
-fn advise_rollback(error: EngineError, id: ObjectId) -> CliError {
-    let is_refused = matches!(&error, EngineError::Source { source, .. }
-        if source.kind() == SourceErrorKind::Occupied);
-    let error = CliError::from(error);
-    if !is_refused {
-        return error;
-    }
-    error.hint(format!(
-        "What is live was left as it is. To stay with it, say --discard-old {}; to go back all the same, put what is live \
-         away first.",
-        id.short()
-    ))
+/// Whether only the target could tell if the switch is done.
+fn may_be_switched(entry: &JournalEntry) -> bool {
+    entry.phase == Phase::Switching && !is_command(entry)
 }
 
 /// What a restore that was cut off has read.

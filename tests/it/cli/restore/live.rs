@@ -287,7 +287,7 @@ fn how_an_earlier_restore_would_end_is_shown_and_asked_for() {
     insta::assert_snapshot!(dry("--rollback"), @r###"
     exit 0
     -- stdout
-    would undo the restore of sqlite-app.db to sqlite:HOME/app.db
+    would undo the restore of sqlite-app.db to sqlite:HOME/app.db, and drop what it has put in place if it came so far, with every change made to it since
     "###);
     insta::assert_snapshot!(dry("--discard-old"), @r###"
     exit 0
@@ -343,7 +343,7 @@ fn a_discard_that_was_cut_off_is_named_and_finished() {
             "{warned}"
         );
         assert!(
-            warned.replace("ID2", &id[..8]).contains(&advice),
+            warned.replace("ID3", &id[..8]).contains(&advice),
             "{warned}"
         );
         for dry in [&["--dry-run"][..], &["--force"]] {

@@ -53,13 +53,11 @@ fn left(home: &Home) -> String {
     assert!(listed.contains("UNFINISHED"), "{listed}");
     fs::write(home.path("file"), "x").unwrap();
     let said = home.ok(&["backup", &home.text("file")]);
-    let (before, _) = said.split_once(", or undo it with").expect("a warning");
+    let (before, rest) = said.split_once("--resume ").expect("what to do");
     assert!(before.contains("was cut off"), "{said}");
-    before
-        .rsplit_once("--resume ")
-        .expect("what to do")
-        .1
-        .to_owned()
+    // What can only be finished is not said to be undone.
+    let id = rest.split(|char: char| !char.is_ascii_hexdigit()).next();
+    id.unwrap().to_owned()
 }
 
 fn nothing_is_cut_off(home: &Home) {

@@ -299,10 +299,69 @@ fn what_was_replaced_is_kept_until_it_is_surely_what_was_replaced() {
     let said = scene.home.fails(23, &discard);
     assert!(said.contains("no longer the one"), "{said}");
     assert!(!said.contains("removed"), "{said}");
+    // What is there is what is live.
+    assert!(!said.contains("remove what is there"), "{said}");
+    let advice = "What is live was left as it is. Bring back what shows that this restore made it";
+    assert!(said.contains(advice), "{said}");
+    let said = scene
+        .home
+        .fails(23, &["restore", "--rollback", &id, "--force"]);
+    let advice = "To stay with it, remove what is kept yourself, and then say --discard-old";
+    assert!(said.contains(advice), "{said}");
     assert_eq!(server.databases().len(), 4);
     assert!(scene.home.ok(&["restore", "--list"]).contains(&id));
     server.execute("postgres", &format!("COMMENT ON DATABASE app IS '{mark}'"));
     scene.home.ok(&discard);
     assert_eq!(server.databases(), ["app", "log", "postgres"]);
     scene.assert_nothing_left();
+}
+
+#[test]
+fn a_restore_is_let_be_where_it_may_be_done_or_its_server_is_gone() {
+    let scene = Scene::new();
+    let Scene { home, server } = &scene;
+    let to = format!("pg={}", server.url("app"));
+    let cut_off = |phase: &str| {
+        let flags = ["--force", "--to", &to, "--database", "app"];
+        let id = home.restored(&[&["restore", "latest"][..], &flags].concat());
+        let entries = home.files_below("state/keepstone/restores");
+        let is_its = |name: &&String| name.starts_with(&id) && name.ends_with(".json");
+        let name = entries.iter().find(is_its).unwrap();
+        let path = home.path("state/keepstone/restores").join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("\"switched\"", &format!("\"{phase}\""))).unwrap();
+        id
+    };
+    let id = cut_off("switching");
+    server.execute("app", "UPDATE shop.users SET name = 'work' WHERE id = 1");
+    let said = home.ok(&["restore", "--discard-old", &id, "--force"]);
+    assert!(
+        said.contains("may have left: database app__keepstone_"),
+        "{said}"
+    );
+    assert!(said.contains("database app__before_"), "{said}");
+    assert_eq!(server.value("app", USERS), "twice,work");
+    assert_eq!(server.databases().len(), 4);
+    assert!(!home.ok(&["restore", "--list"]).contains(&id));
+
+    let (switching, staged) = (cut_off("switching"), cut_off("staged"));
+    let done = cut_off("switched");
+    drop(scene.server);
+    let home = &scene.home;
+    home.ok(&["restore", "--discard-old", &switching, "--force"]);
+    let said = home.ok(&["restore", "--discard-old", &staged, "--force"]);
+    let warning = "may have left was not removed: database app__keepstone_";
+    assert!(said.contains(warning), "{said}");
+    assert!(said.contains("cannot connect to database"), "{said}");
+    // Nothing was begun: it is still as it was.
+    home.fails(23, &["restore", "--discard-old", &done, "--force"]);
+    let listed = home.ok(&["restore", "--list"]);
+    assert!(
+        listed.contains(&done) && !listed.contains("UNFINISHED"),
+        "{listed}"
+    );
+    assert!(
+        !listed.contains(&staged) && !listed.contains(&switching),
+        "{listed}"
+    );
 }
