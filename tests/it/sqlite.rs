@@ -3,7 +3,10 @@
 //! Whoever else uses the database is another process: SQLite's locks belong to processes.
 
 mod capture;
+mod in_place;
 mod kill;
+mod log;
+mod odd;
 mod processes;
 mod report;
 mod restore;

@@ -87,6 +87,8 @@ struct Current {
     folder: OwnedFd,
     staged: String,
     path: PathBuf,
+    /// Names in the same folder that nothing may bear.
+    absent: Vec<Vec<u8>>,
     writer: BufWriter<File>,
 }
 
@@ -135,6 +137,18 @@ impl Current {
         let file = self.writer.get_ref();
         file.sync_all()?;
         let bytes = file.metadata()?.len();
+        let mut was_there = false;
+        for name in &self.absent {
+            match unlinkat(&self.folder, name.as_slice(), AtFlags::empty()) {
+                Ok(()) => was_there = true,
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if was_there {
+            // Not even a power cut may leave the file beside them.
+            rustix::fs::fsync(&self.folder)?;
+        }
         let name = self.path.file_name().unwrap_or_default();
         renameat(&self.folder, &self.staged, &self.folder, name)?;
         Ok(ExportedFile {
@@ -163,9 +177,23 @@ impl ExportSink for FolderSink {
             folder,
             staged,
             path: self.path.join(name.to_string()),
+            absent: vec![],
             writer: BufWriter::with_capacity(BUFFER_BYTES, file.into()),
         });
         Ok(&mut current.writer)
+    }
+
+    fn absent(&mut self, name: &str) -> io::Result<()> {
+        let path = RepoPath::parse(name).map_err(io::Error::other)?;
+        let shown = self.path.join(path.to_string());
+        let beside = |current: &&mut Current| current.path.parent() == shown.parent();
+        match (self.current.as_mut().filter(beside), path.name()) {
+            (Some(current), Some(name)) => {
+                current.absent.push(name.to_vec());
+                Ok(())
+            }
+            _ => Err(io::Error::other(format!("no file lies beside {name}"))),
+        }
     }
 }
 

@@ -134,4 +134,10 @@ pub struct ExportPart {
 pub trait ExportSink {
     /// Starts a file with this relative name, such as `app.sql`, and ends the one before it.
     fn file(&mut self, name: &str) -> io::Result<&mut dyn io::Write>;
+
+    /// Says of a name beside the file just written that nothing may bear it: what does goes before that file gets its own
+    /// name. Of no meaning where files do not lie beside each other.
+    fn absent(&mut self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
 }

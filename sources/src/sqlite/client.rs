@@ -1,29 +1,29 @@
 //! SQLite itself: the only file that calls the library.
 
 mod tables;
+mod whole;
 
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keepstone_engine::source::{
     CollectionFacts, Digest, RecordDigest, SourceError, SourceErrorKind,
 };
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-use super::lock;
 use super::rows::{self, Value};
 
 pub(super) use tables::TableWriter;
+pub(super) use whole::{Rest, bring_to_rest, overwrite};
 
 /// Memory for pages, per connection.
 const CACHE_KIB: u32 = 8192;
 /// Differences that an integrity check names at most.
-const PROBLEMS_MAX: u32 = 100;
+const PROBLEMS_MAX: usize = 10_000;
 /// How often a long call looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -53,7 +53,10 @@ pub(super) enum TableRead {
 /// What a check said: problems, and what could not be checked.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
+    /// The pages, or what they are joined to, are damaged.
     pub(super) problems: Vec<String>,
+    /// The pages are sound, but rows hold what their table would refuse, or a search index lags behind its content.
+    pub(super) oddities: Vec<String>,
     pub(super) notes: Vec<String>,
 }
 
@@ -241,7 +244,12 @@ impl Client {
         let mut checked = Checked::default();
         match self.texts(&format!("PRAGMA integrity_check({PROBLEMS_MAX})")) {
             Ok(lines) if lines == ["ok"] => {}
-            Ok(lines) => checked.problems = lines,
+            // Where the lines end for their number, nobody knows what would have followed.
+            Ok(lines) if lines.len() >= PROBLEMS_MAX => checked.problems = lines,
+            Ok(lines) => {
+                (checked.oddities, checked.problems) =
+                    lines.into_iter().partition(|line| is_oddity(line));
+            }
             Err(error) if is_plain_error(&error) => checked
                 .notes
                 .push(format!("integrity_check could not run: {error}")),
@@ -313,76 +321,6 @@ impl Client {
     }
 }
 
-/// Whether a database could be brought to rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// Everything is in the one file: transactions of the dead are rolled back, the log is empty.
-    Complete,
-    /// SQLite cannot make sense of the file.
-    Damaged,
-}
-
-/// Brings a database to rest, as its only user. It fails while anybody else has it open with a log, or writes.
-pub(super) fn bring_to_rest(path: &Path, busy: Duration) -> Result<Rest, SourceError> {
-    let act = format!("cannot get {} for itself", path.display());
-    let run = || {
-        let connection = open_writing(path, busy)?;
-        // What is damaged is not made worse by closing it: only the checkpoint below moves the log.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;")?;
-        let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-            row.get::<_, i64>(0)
-        })?;
-        connection.close().map_err(|(_, error)| error)?;
-        Ok(is_busy != 0)
-    };
-    match run() {
-        Ok(false) => Ok(Rest::Complete),
-        Ok(true) => Err(SourceError::new(SourceErrorKind::Occupied, act)
-            .because("another process reads it; stop what uses the database")),
-        Err(error) if is_damage(&error) => Ok(Rest::Damaged),
-        Err(error) if is_busy_error(&error) => {
-            Err(SourceError::new(SourceErrorKind::Occupied, act)
-                .because("another process uses it; stop what uses the database"))
-        }
-        Err(error) => Err(failure(&act, error)),
-    }
-}
-
-/// Writes the content of one database over another in one transaction, which readers see whole or not at all.
-pub(super) fn overwrite(from: &Path, to: &Path, busy: Duration) -> Result<(), SourceError> {
-    let source = Client::open_immutable(from)?;
-    let run = || {
-        let mut target = open_writing(to, busy)?;
-        target.execute_batch("PRAGMA synchronous = FULL")?;
-        let deadline = Instant::now() + busy;
-        let backup = Backup::new(&source.connection, &mut target)?;
-        loop {
-            match backup.step(-1)? {
-                StepResult::Done => break,
-                _ if Instant::now() < deadline => lock::pause(Duration::from_millis(20)),
-                _ => {
-                    let busy = ffi::Error::new(ffi::SQLITE_BUSY);
-                    return Err(rusqlite::Error::SqliteFailure(busy, None));
-                }
-            }
-        }
-        drop(backup);
-        target.close().map_err(|(_, error)| error)
-    };
-    run().map_err(|e| failure(&format!("cannot overwrite {}", to.display()), e))
-}
-
-fn open_writing(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
-    // By address, since other databases are attached so: a path that looks like one must not be taken for one.
-    let connection = Connection::open_with_flags(uri_of(path, "mode=rw"), flags)?;
-    connection.busy_timeout(busy)?;
-    Ok(connection)
-}
-
 /// Version of the SQLite library that reads.
 pub(super) fn library_version() -> &'static str {
     rusqlite::version()
@@ -437,6 +375,22 @@ fn uri_of(path: &Path, query: &str) -> String {
 
 fn hex_digit(nibble: u8) -> char {
     char::from_digit(u32::from(nibble), 16).unwrap_or('0')
+}
+
+/// Whether a line of an integrity check speaks of what is stored in sound pages.
+fn is_oddity(line: &str) -> bool {
+    let is_other_type = line
+        .strip_prefix("non-")
+        .and_then(|line| line.split_once(" value in "))
+        .is_some_and(|(kind, _)| kind.bytes().all(|byte| byte.is_ascii_uppercase()));
+    let starts = [
+        "NULL value in ",
+        "NUMERIC value in ",
+        "TEXT value in ",
+        "CHECK constraint failed in ",
+        "malformed inverted index for FTS",
+    ];
+    is_other_type || starts.iter().any(|start| line.starts_with(start))
 }
 
 fn is_plain_error(error: &rusqlite::Error) -> bool {

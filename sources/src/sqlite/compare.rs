@@ -6,13 +6,20 @@ use super::capture::{Tables, read_tables};
 use super::client::{Checked, Client};
 use super::facts;
 
+/// Oddities that are told one by one.
+const ODDITIES_TOLD: usize = 10;
+
 /// Compares a staged database with what was recorded of the captured one.
 pub(super) fn compare(
     client: &Client,
     items: &dyn Items,
     digests: bool,
 ) -> Result<Validation, SourceError> {
-    let Checked { problems, notes } = client.check()?;
+    let Checked {
+        problems,
+        oddities,
+        notes,
+    } = client.check()?;
     let mut validation = Validation {
         differences: problems,
         notes,
@@ -32,7 +39,23 @@ pub(super) fn compare(
     } = read_tables(client, digests)?;
     validation.notes.extend(warnings);
     compare_tables(&items.report().collections, &collections, &mut validation);
+    // What is sound and equal to what was captured was no better there.
+    if validation.differences.is_empty() {
+        validation.notes.extend(told(&oddities));
+    } else {
+        validation.differences.extend(oddities);
+    }
     Ok(validation)
+}
+
+/// The first few of what may be many.
+fn told(oddities: &[String]) -> impl Iterator<Item = String> {
+    let more = oddities.len().saturating_sub(ODDITIES_TOLD);
+    let first = oddities
+        .iter()
+        .take(ODDITIES_TOLD)
+        .map(|oddity| format!("it was captured like that: {oddity}"));
+    first.chain((more > 0).then(|| format!("it was captured like that: {more} more of such")))
 }
 
 /// Compares tables by name.

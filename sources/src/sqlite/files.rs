@@ -95,6 +95,11 @@ impl Files {
     pub(super) fn copy(&self) -> PathBuf {
         beside(&self.old, ".part")
     }
+
+    /// A second name of the live file for as long as it is overwritten: it tells that one from a file that took its place.
+    pub(super) fn mark(&self) -> PathBuf {
+        beside(&self.old, ".live")
+    }
 }
 
 /// What SQLite may keep beside a database.

@@ -8,8 +8,8 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::{self, Access, Client};
 use super::image::{Image, Pinned, cannot_read, header_of};
-use super::lock::{self, DATABASE_READERS, SHM_DATABASE, SHM_LOG, SHM_WRITER};
-use super::wal::{Frames, IndexHeader};
+use super::lock::{self, DATABASE_READERS, SHM_DATABASE, SHM_IN_USE, SHM_LOG, SHM_WRITER};
+use super::wal::{self, Frames, IndexHeader};
 use super::{SqliteSettings, beside, io_failure, spool};
 
 /// Attempts to find the log between two commits before the writer is held back for a moment.
@@ -91,6 +91,22 @@ fn with_advice(error: SourceError, access: Access) -> SourceError {
     }
 }
 
+/// The index of a log that this user may only read, while nobody keeps it. SQLite does not believe it then, and reads the log by
+/// an index of its own making, which is the same only if the log ends where this one says.
+fn check_index(path: &Path, log: &File, index: &IndexHeader) -> Result<(), SourceError> {
+    let log_path = beside(path, "-wal");
+    if wal::ends_with(log, index).map_err(|e| cannot_read(&log_path, e))? {
+        return Ok(());
+    }
+    Err(SourceError::new(
+        SourceErrorKind::Denied,
+        format!(
+            "cannot read the write-ahead log of {}: its -shm is stale, and can only be made anew by who may write it; run as the owner of the files, or save a copy of them that may be written",
+            path.display()
+        ),
+    ))
+}
+
 /// Finds an instant between two commits and freezes it.
 fn pin_log(
     path: &Path,
@@ -99,17 +115,23 @@ fn pin_log(
     busy: Duration,
 ) -> Result<Pinned, SourceError> {
     let shm_path = beside(path, "-shm");
-    let shm = File::options()
-        .read(true)
-        .write(true)
-        .open(&shm_path)
-        .or_else(|_| File::open(&shm_path))
-        .map_err(|e| cannot_read(&shm_path, e))?;
+    let mut is_believed = true;
+    let shm = match File::options().read(true).write(true).open(&shm_path) {
+        Ok(shm) => shm,
+        Err(_) => {
+            let shm = File::open(&shm_path).map_err(|e| cannot_read(&shm_path, e))?;
+            is_believed = lock::is_held(&shm, SHM_IN_USE).map_err(|e| cannot_read(&shm_path, e))?;
+            shm
+        }
+    };
     let log_path = beside(path, "-wal");
     let log = File::open(&log_path).map_err(|e| cannot_read(&log_path, e))?;
     let base = database.try_clone().map_err(|e| cannot_read(path, e))?;
     let locks = LogLocks { database, shm };
     let index = freeze(path, &locks, &client, busy)?;
+    if !is_believed {
+        check_index(path, &log, &index)?;
+    }
     let frames = Frames::read(&log, &index).map_err(|e| cannot_read(&log_path, e))?;
     let mut image = Image {
         header: header_of(&base, path)?,
@@ -125,6 +147,25 @@ fn pin_log(
         warnings: Vec::new(),
         locks: Some(locks),
     })
+}
+
+/// Moves an image on to the last commit, while somebody keeps others from writing; answers whether there had been one.
+/// Opens no file, and closes none.
+pub(super) fn catch_up(pinned: &mut Pinned) -> Result<bool, SourceError> {
+    let Image { log, shown, .. } = &mut pinned.image;
+    let (Some(locks), Some((log, frames))) = (&pinned.locks, log) else {
+        return Ok(false);
+    };
+    let fail = |e| cannot_read(&beside(shown, "-wal"), e);
+    let index = IndexHeader::read(&locks.shm)
+        .map_err(fail)?
+        .ok_or_else(|| fail(io::ErrorKind::InvalidData.into()))?;
+    let latest = Frames::read(log, &index).map_err(fail)?;
+    let has_moved = latest != *frames;
+    *frames = latest;
+    let size_bytes = pinned.image.size_bytes;
+    pinned.image.measure(&index)?;
+    Ok(has_moved || pinned.image.size_bytes != size_bytes)
 }
 
 /// Begins a read transaction and locks log and database such that both show the commit that is answered.

@@ -27,6 +27,8 @@ use super::{SqliteSettings, beside, io_failure};
 
 /// Bytes read at once; a multiple of every page size.
 const BLOCK_BYTES: u32 = 1 << 20;
+/// Where the page lies that stands for locks: SQLite never writes it. Also where a block begins.
+const LOCK_PAGE_AT: u64 = 0x4000_0000;
 
 /// A pinned image with a connection that sees the same instant.
 #[derive(Debug)]
@@ -125,6 +127,13 @@ impl Image {
             let page_at = |bytes: u64| u32::try_from(bytes / u64::from(header.page_size));
             let first = page_at(offset).map_err(io::Error::other)?;
             let pages = u32::try_from(block.len() / page_bytes).map_err(io::Error::other)?;
+            if offset == LOCK_PAGE_AT && missing_from < page_bytes {
+                // A file that ends before it gets this page as a hole, when the log is moved into it.
+                if let Some(hole) = block.get_mut(missing_from..page_bytes) {
+                    hole.fill(0);
+                    missing_from = page_bytes;
+                }
+            }
             // Pages count from 1.
             for (page, at) in frames.between(first + 1, first + 1 + pages) {
                 let start = (page - 1 - first) as usize * page_bytes;

@@ -48,6 +48,11 @@ pub(super) const SHM_LOG: LockRange = LockRange {
     start: 127,
     length: 2,
 };
+/// In a `-shm` file: the mark of being in use alone.
+pub(super) const SHM_IN_USE: LockRange = LockRange {
+    start: 128,
+    length: 1,
+};
 /// In a `-shm` file: write-locked by the one writer.
 pub(super) const SHM_WRITER: LockRange = LockRange {
     start: 120,
@@ -69,20 +74,30 @@ pub(super) fn unlock(file: &File, range: LockRange) -> io::Result<()> {
     set(file, range, libc::F_UNLCK).map(drop)
 }
 
+/// Whether anybody holds a lock there, be it shared.
+pub(super) fn is_held(file: &File, range: LockRange) -> io::Result<bool> {
+    let mut lock = flock_of(range, libc::F_WRLCK)?;
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
+}
+
 fn set(file: &File, range: LockRange, kind: libc::c_int) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&flock_of(range, kind)?)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn flock_of(range: LockRange, kind: libc::c_int) -> io::Result<libc::flock> {
     let short = |number: libc::c_int| libc::c_short::try_from(number).map_err(io::Error::other);
-    let lock = libc::flock {
+    Ok(libc::flock {
         l_type: short(kind)?,
         l_whence: short(libc::SEEK_SET)?,
         l_start: range.start,
         l_len: range.length,
         l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    })
 }
 
 /// Waits before a lock is tried again.

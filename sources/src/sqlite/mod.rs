@@ -52,7 +52,8 @@
 //!
 //! With `force` a database that others have open is not renamed but overwritten in place by SQLite itself, in one
 //! transaction, after a copy has been made as `….old`: programs go on, and see the new content with their next
-//! transaction. It also replaces a file that is no database.
+//! transaction. They cannot write meanwhile, and without a log not read either: all that they had committed is in the copy. If the
+//! lock of a writer is not free within `busy_timeout`, nothing is changed. It also replaces a file that is no database.
 //!
 //! With `tables` only these are restored, with their rows, indexes and triggers: into the live database, which other
 //! programs may go on using, in one transaction of SQLite, after what they replace was copied into `….old`; or, where there is
@@ -73,6 +74,7 @@ mod freeze;
 mod header;
 mod hindrance;
 mod image;
+mod in_place;
 mod lock;
 mod preflight;
 mod rebuild;

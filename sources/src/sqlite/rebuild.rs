@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::compare::compare;
-use super::files::{Files, PRIVATE_MODE, StepHook, Steps, create_private, take_owner_and_mode};
+use super::files::{
+    Files, PRIVATE_MODE, StepHook, Steps, create_private, side_files, take_owner_and_mode,
+};
 use super::header::{HEADER_BYTES, Header};
 use super::preflight::{Old, check_folder, resolve, warn_of_users};
 use super::switch::Switch;
@@ -319,7 +321,12 @@ impl Export for SqliteExport {
         let name = String::from_utf8_lossy(name).into_owned();
         let fail = |e| io_failure("cannot write", Path::new(&name), e);
         let file = out.file(&name).map_err(fail)?;
-        items.read(&item.path, &mut |bytes| file.write_all(bytes).map_err(fail))
+        items.read(&item.path, &mut |bytes| file.write_all(bytes).map_err(fail))?;
+        // Whoever opens the file would take the log or journal of the one before it for its own.
+        for side in side_files(Path::new(&name)) {
+            out.absent(&side.to_string_lossy()).map_err(fail)?;
+        }
+        Ok(())
     }
 }
 

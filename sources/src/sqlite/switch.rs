@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | there | none | staged |
 //! | there | the same file as L | switch by rename begun: L is still the old database |
-//! | there | another file than L | switch in place begun: O is a whole copy of the old database |
+//! | there | another file than L | switch in place begun: O is a whole copy of the old database. M, a further name of L, proves it |
 //! | gone | another file than L | switched; O is the old database |
 //! | the same file as L | none | switched where there was no L |
 //! | gone | the same file as L | lost while a switch by rename had begun: L is still the old database |
@@ -21,7 +21,7 @@
 //! for damaged, or because there is no file, has its side files moved to the name of O, and back again.
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,16 +30,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::client::{self, Rest};
-use super::files::{
-    Files, Steps, create_private, id, remove, rename, side_files, take_owner_and_mode,
-};
+use super::files::{Files, Steps, id, remove, rename, side_files};
 use super::hindrance::Hindrance;
-use super::image::{Pinned, read_header};
 use super::lock::{self, DATABASE_ALL, DATABASE_PENDING, FileId};
-use super::{SqliteSettings, beside, io_failure};
+use super::{beside, io_failure};
 
 /// How often a database is brought to rest before somebody who keeps disturbing it wins.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 /// How long a locked file is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 /// How long the switch waits for processes that had opened the old file in the last moment.
@@ -77,18 +74,19 @@ impl Switch {
         let live = &self.files.live;
         match (self.progress()?, id(live)?) {
             (Progress::Put, _) => self.files.sync_folder(),
-            (Progress::Taken, Some(live_id)) if self.keeps_other_than(live_id)? => {
-                self.files.sync_folder()
-            }
+            (Progress::Taken, Some(live_id)) if self.keeps_other_than(live_id)? => self.unmark(),
             (Progress::Taken, _) => Err(self.files.lost()),
             (_, None) if self.replaces => Err(self.changed("vanished")),
             (_, None) => self.put_new(),
             (_, Some(_)) if !self.replaces => Err(self.changed("appeared")),
             (Progress::InPlace, _) => self.switch_in_place(),
-            (Progress::Staged, _) if self.force && !self.users()?.is_empty() => {
-                self.switch_in_place()
+            (Progress::Staged, _) => {
+                self.unmark()?;
+                match self.force && !self.users()?.is_empty() {
+                    true => self.switch_in_place(),
+                    false => self.switch_by_rename(),
+                }
             }
-            (Progress::Staged, _) => self.switch_by_rename(),
         }
     }
 
@@ -114,13 +112,28 @@ impl Switch {
         if !self.replaces && id(live)? == Some(new_id) {
             return Ok(Progress::Put);
         }
-        if old_id.is_none() || old_id == id(live)? {
+        let live_id = id(live)?;
+        if old_id.is_none() || old_id == live_id {
             return Ok(Progress::Staged);
         }
-        if self.force {
+        let mark_id = id(&self.files.mark())?;
+        if mark_id.is_some() && (live_id.is_none() || live_id == mark_id) {
             return Ok(Progress::InPlace);
         }
-        Err(self.changed("was replaced by somebody else"))
+        Err(self.replaced())
+    }
+
+    /// What lies at L is nothing that this restore knows: neither may it be written over, nor O be thrown away.
+    pub(super) fn replaced(&self) -> SourceError {
+        let Files { live, old, .. } = &self.files;
+        SourceError::new(
+            SourceErrorKind::Occupied,
+            format!(
+                "{} was replaced by somebody else while it was restored; what was there before is {}: remove that one if the other is to stay",
+                live.display(),
+                old.display()
+            ),
+        )
     }
 
     /// There is no database to replace, but perhaps a log or journal without one.
@@ -152,25 +165,6 @@ impl Switch {
         Ok(())
     }
 
-    /// Copies the old database aside, then lets SQLite write the new one over it in one transaction.
-    fn switch_in_place(&self) -> Result<(), SourceError> {
-        let Files { live, new, old } = &self.files;
-        check_page_sizes(new, live)?;
-        if id(old)?.is_none() {
-            let copy = self.files.copy();
-            remove(&copy)?;
-            copy_database(live, &copy, self.busy)?;
-            self.steps.done("copied");
-            rename(&copy, old)?;
-            self.files.sync_folder()?;
-            self.steps.done("copy kept");
-        }
-        client::overwrite(new, live, self.busy)?;
-        self.steps.done("overwritten");
-        self.files.remove_new()?;
-        self.files.sync_folder()
-    }
-
     /// Brings back what was there, from wherever the restore had come to.
     pub(super) fn rollback(&self, phase: Phase) -> Result<(), SourceError> {
         let Files { live, old, .. } = &self.files;
@@ -178,9 +172,10 @@ impl Switch {
         let (live_id, old_id) = (id(live)?, id(old)?);
         let is_kept = old_id.is_some() && old_id != live_id;
         match self.progress()? {
-            Progress::InPlace => self.roll_back_in_place()?,
+            Progress::InPlace if live_id.is_none() => self.roll_back_by_rename(false)?,
+            Progress::InPlace => self.roll_back_in_place(true)?,
             Progress::Taken if is_kept && self.force && !self.users()?.is_empty() => {
-                self.roll_back_in_place()?;
+                self.roll_back_in_place(false)?;
             }
             Progress::Taken if is_kept => self.roll_back_by_rename(live_id.is_some())?,
             Progress::Put => self.remove_live()?,
@@ -199,18 +194,18 @@ impl Switch {
             self.move_sides_back()?;
         }
         self.files.remove_new()?;
-        self.files.sync_folder()
+        self.unmark()
     }
 
     fn roll_back_by_rename(&self, live_exists: bool) -> Result<(), SourceError> {
         let Files { live, old, .. } = &self.files;
         let lock = if live_exists {
-            let (lock, _rest) = self.rest_and_lock()?;
-            self.remove_sides()?;
-            Some(lock)
+            Some(self.rest_and_lock()?.0)
         } else {
             None
         };
+        // Without L too: its log may have stayed, and is none of the old database.
+        self.remove_sides()?;
         rename(old, live)?;
         self.steps.done("renamed back");
         self.files.sync_folder()?;
@@ -218,16 +213,6 @@ impl Switch {
             lock.wait_for_latecomers(live);
         }
         Ok(())
-    }
-
-    fn roll_back_in_place(&self) -> Result<(), SourceError> {
-        let Files { live, old, .. } = &self.files;
-        check_page_sizes(old, live)?;
-        client::overwrite(old, live, self.busy)?;
-        self.steps.done("overwritten back");
-        self.files.remove_new()?;
-        self.files.sync_folder()?;
-        remove(old)
     }
 
     /// Takes a database away that the switch had put where none was, and no other.
@@ -251,6 +236,13 @@ impl Switch {
             remove(&side)?;
         }
         remove(&self.files.old)?;
+        self.unmark()
+    }
+
+    /// Takes the mark of an overwriting away, and makes this and what was done before last.
+    pub(super) fn unmark(&self) -> Result<(), SourceError> {
+        self.files.sync_folder()?;
+        remove(&self.files.mark())?;
         self.files.sync_folder()
     }
 
@@ -398,43 +390,4 @@ fn sides_hold_nothing(path: &Path) -> Result<bool, SourceError> {
         Err(error) => return Err(io_failure("cannot read", &journal, error)),
     };
     Ok(log_bytes == 0 && !is_hot)
-}
-
-/// Refuses what SQLite cannot overwrite: with a log the size of the pages stays.
-fn check_page_sizes(from: &Path, to: &Path) -> Result<(), SourceError> {
-    match (read_header(from)?, read_header(to)?) {
-        (Some(new), Some(old)) if old.wal && new.page_size != old.page_size => {
-            Err(SourceError::new(
-                SourceErrorKind::Occupied,
-                format!(
-                    "{} is in use and cannot be overwritten in place, since its pages have {} bytes and the captured ones {}: stop what uses it",
-                    to.display(),
-                    old.page_size,
-                    new.page_size
-                ),
-            ))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A consistent copy of a database that is in use.
-fn copy_database(from: &Path, to: &Path, busy: Duration) -> Result<(), SourceError> {
-    let settings = SqliteSettings {
-        busy_timeout: busy,
-        ..SqliteSettings::new(from)?
-    };
-    let pinned = Pinned::new(from, &settings)?;
-    let fail = |e| io_failure("cannot write", to, e);
-    let copied = (|| {
-        let mut file = create_private(to)?;
-        pinned
-            .image
-            .copy_to(&mut |block| io::Write::write_all(&mut file, block).map_err(fail))?;
-        let mode = fs::metadata(from).map_err(fail)?.mode();
-        take_owner_and_mode(&file, from, mode & 0o777).map_err(fail)?;
-        file.sync_all().map_err(fail)
-    })();
-    pinned.release()?;
-    copied
 }

@@ -67,8 +67,10 @@ pub(super) fn compare(
     items: &dyn Items,
 ) -> Result<Validation, SourceError> {
     let checked = client.check()?;
+    let mut differences = checked.problems;
+    differences.extend(checked.oddities);
     let mut validation = Validation {
-        differences: checked.problems,
+        differences,
         notes: checked.notes,
         ..Validation::default()
     };

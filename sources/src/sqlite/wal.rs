@@ -122,6 +122,22 @@ impl Frames {
     }
 }
 
+/// Whether a log is of the generation that the index speaks of and holds nothing of it behind the last commit that the index
+/// knows.
+pub(super) fn ends_with(log: &File, header: &IndexHeader) -> io::Result<bool> {
+    let mut head = [0; LOG_HEADER_BYTES as usize];
+    if log.read_at(&mut head, 0)? < head.len() {
+        return Ok(header.frames == 0);
+    }
+    let frame_bytes = FRAME_HEADER_BYTES as u64 + u64::from(header.page_size);
+    let mut next = [0; FRAME_HEADER_BYTES];
+    let next_at = LOG_HEADER_BYTES + u64::from(header.frames) * frame_bytes;
+    let count = log.read_at(&mut next, next_at)?;
+    let is_ours = |salts: Option<&[u8]>| salts == Some(header.salts.as_slice());
+    let has_more = count == next.len() && is_ours(next.get(8..16));
+    Ok(is_ours(head.get(16..24)) && !has_more)
+}
+
 /// The page of a frame; none if the frame is of another generation, or the last one is no commit.
 fn frame_page(bytes: &[u8], header: &IndexHeader, is_last: bool) -> Option<u32> {
     let page = u32::from_be_bytes(*bytes.first_chunk()?);

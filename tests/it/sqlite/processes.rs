@@ -154,6 +154,7 @@ fn helper_process() {
         "committed" => run_committed(path),
         "torn" => run_torn(path),
         "exclusive" => run_exclusive(path),
+        "writer" => run_writer(path),
         "grower" => run_grower(path),
         "restorer" => run_restorer(path),
         "capturer" => run_capturer(path),
@@ -335,6 +336,20 @@ fn run_exclusive(path: &Path) {
         .unwrap();
     say("ready");
     wait_for_word();
+}
+
+/// Begins to write, and commits once told to.
+fn run_writer(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection.busy_timeout(Duration::from_secs(60)).unwrap();
+    connection
+        .execute_batch("BEGIN IMMEDIATE; UPDATE rows SET generation = 'written';")
+        .unwrap();
+    say("ready");
+    while wait_for_word() {
+        connection.execute_batch("COMMIT").unwrap();
+        say("committed");
+    }
 }
 
 /// Once told to, writes as much as it can and tries to clear the log.

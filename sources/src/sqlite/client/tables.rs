@@ -13,7 +13,8 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{Client, TableRead, failure, open_writing, quoted, uri_of};
+use super::whole::open_writing;
+use super::{Client, TableRead, failure, quoted, uri_of};
 
 /// Name of the other database beside `main`.
 const OTHER: &str = "other";
