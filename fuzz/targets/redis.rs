@@ -1,7 +1,7 @@
 //! Redis: records of a capture, dumps of a server, and everything inside them.
 
 use keepstone_sources::redis::format::{decode_record, encode_record};
-use keepstone_sources::redis::rdb::{RdbReader, open_payload, payload_of};
+use keepstone_sources::redis::rdb::{Event, RdbReader, open_payload, payload_of};
 use keepstone_sources::redis::record::{Record, StreamDetail, Strings, Value};
 
 fn encoded(record: &Record) -> Vec<u8> {
@@ -45,6 +45,11 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// What a dump holds is what a capture keeps: it is there again when the record is read.
+fn is_kept(record: &Record) {
+    assert_eq!(decode_record(&encoded(record)).as_ref(), Ok(record));
+}
+
 /// A value is the same after it was written and read again. The checksum is put right first.
 pub fn payload(data: &[u8]) -> bool {
     let mut data = data.to_vec();
@@ -54,6 +59,11 @@ pub fn payload(data: &[u8]) -> bool {
     open_payload(&data).is_ok_and(|value| {
         let again = payload_of(&value, StreamDetail::Activity);
         assert_eq!(open_payload(&again).ok().as_ref(), Some(&value));
+        is_kept(&Record {
+            key: b"key".to_vec(),
+            expires_ms: None,
+            value,
+        });
         true
     })
 }
@@ -78,6 +88,7 @@ pub fn dump(data: &[u8]) -> bool {
     };
     loop {
         match reader.next_event() {
+            Ok(Some(Event::Key { record, .. })) => is_kept(&record),
             Ok(Some(_)) => {}
             Ok(None) => return true,
             Err(_) => return false,
@@ -89,7 +100,8 @@ pub fn dump_seeds() -> Vec<Vec<u8>> {
     let mut dump =
         b"REDIS0011\xfa\x05ctime\xc2\x00\x00\x00\x60\xf5\x09#!lua n=l\xfe\x00\xfb\x02\x01".to_vec();
     dump.extend_from_slice(b"\xfc\x00\x00\x00\x00\x00\x01\x00\x00");
-    for body in bodies() {
+    // One without elements is no payload, and in a dump no key.
+    for body in bodies().into_iter().chain([b"\x02\x00".to_vec()]) {
         let (kind, value) = body.split_at(1);
         dump.extend_from_slice(kind);
         dump.extend_from_slice(b"\x01k");

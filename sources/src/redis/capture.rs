@@ -73,6 +73,9 @@ impl Source for RedisSource {
         let mut client = Client::connect(&self.settings)?;
         let facts = ServerFacts::read(&mut client)?;
         let opened_ms = server::time_ms(&mut client).unwrap_or_default();
+        // Asked now: until the dump is there a server with a `timeout` has closed the connection.
+        let users = read_users(&mut client)?;
+        drop(client);
         let mut warnings = Vec::new();
         if facts.as_ref().is_some_and(|facts| facts.cluster) {
             warnings.push(
@@ -83,7 +86,7 @@ impl Source for RedisSource {
         let method = self.start(facts.as_ref(), &mut warnings)?;
         Ok(Box::new(OpenedRedis {
             settings: self.settings.clone(),
-            client,
+            users,
             facts,
             opened_ms,
             warnings,
@@ -132,7 +135,8 @@ enum Method {
 
 struct OpenedRedis {
     settings: RedisSettings,
-    client: Client,
+    /// Access rules by name of the user; none if they may not be listed.
+    users: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
     facts: Option<ServerFacts>,
     opened_ms: u64,
     warnings: Vec<String>,
@@ -161,7 +165,8 @@ impl Opened for OpenedRedis {
         let mut collected = match &mut self.method {
             Method::Replica(ingest) => ingest.wait(&*sink)?,
             Method::Scan => Collector::new(&self.settings, self.opened_ms).scan(
-                &mut self.client,
+                // A new one: other sources may have been read since this one was opened.
+                &mut Client::connect(&self.settings)?,
                 self.facts.as_ref(),
                 &|| sink.cancelled(),
             )?,
@@ -227,23 +232,27 @@ impl OpenedRedis {
         Ok(())
     }
 
-    fn emit_acl(
-        &mut self,
-        sink: &mut dyn Sink,
-        report: &mut CaptureReport,
-    ) -> Result<(), SourceError> {
-        let answer = self.client.ask("list the users", &["ACL", "LIST"])?;
-        let Some(lines) = answer.ok().and_then(elements_of) else {
+    fn emit_acl(&self, sink: &mut dyn Sink, report: &mut CaptureReport) -> Result<(), SourceError> {
+        let Some(users) = &self.users else {
             let text = "the user may not list the access rules: they were not captured";
             report.warnings.push(text.to_owned());
             return Ok(());
         };
-        let users = lines.iter().filter_map(text_of).map(|line| {
-            let name = line.split(' ').nth(1).unwrap_or_default();
-            (name.as_bytes().to_vec(), line.clone().into_bytes())
-        });
-        emit_strings(sink, "acl", &users.collect())
+        emit_strings(sink, "acl", users)
     }
+}
+
+/// The access rules, each under the name of its user; none if they may not be listed.
+fn read_users(client: &mut Client) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, SourceError> {
+    let answer = client.ask("list the users", &["ACL", "LIST"])?;
+    let Some(lines) = answer.ok().and_then(elements_of) else {
+        return Ok(None);
+    };
+    let users = lines.iter().filter_map(text_of).map(|line| {
+        let name = line.split(' ').nth(1).unwrap_or_default();
+        (name.as_bytes().to_vec(), line.clone().into_bytes())
+    });
+    Ok(Some(users.collect()))
 }
 
 /// A database that is being emitted.

@@ -1,7 +1,7 @@
 //! The client: sends commands and says what went wrong in the words of the seam.
 //!
 //! Only this file and `replica` speak to a server. Every wait is bounded by the time-outs of the settings.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 pub(super) use redis::Value;
@@ -50,10 +50,18 @@ impl Refusal {
 /// One answer of a pipeline: a value or a refusal.
 pub(super) type Answer = Result<Value, Refusal>;
 
+/// A connection that was silent for longer may have been closed: no server closes one within a second.
+const SILENCE: Duration = Duration::from_millis(500);
+
 /// A connection to one server.
 pub(super) struct Client {
     connection: redis::Connection,
     place: String,
+    settings: RedisSettings,
+    /// The current database; none as long as nobody chose one.
+    db: Option<u32>,
+    /// When the server last answered.
+    heard: Instant,
 }
 
 impl Client {
@@ -67,7 +75,13 @@ impl Client {
             )
             .because(error)
         })?;
-        let mut client = Self { connection, place };
+        let mut client = Self {
+            connection,
+            place,
+            settings: settings.clone(),
+            db: None,
+            heard: Instant::now(),
+        };
         client.set_timeout(settings.answer_timeout)?;
         if let Some(command) = sign_in_command(settings) {
             let act = format!("cannot sign in to redis at {}", client.place);
@@ -138,7 +152,26 @@ impl Client {
             &format!("select database {db}"),
             &["SELECT", &db.to_string()],
         )?;
+        self.db = Some(db);
         Ok(())
+    }
+
+    /// Connects anew where the server has closed a connection that was silent for too long (`timeout`), and makes the
+    /// same database the current one. Asked after work elsewhere, never between `WATCH` and `EXEC`: what was watched
+    /// would be forgotten.
+    pub(super) fn revive(&mut self) -> Result<(), SourceError> {
+        if self.heard.elapsed() < SILENCE {
+            return Ok(());
+        }
+        match self.ask("reach the server", &["PING"]) {
+            // A refusal is an answer too.
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != SourceErrorKind::Interrupted => return Err(error),
+            Err(_) => {}
+        }
+        let db = self.db;
+        *self = Self::connect(&self.settings)?;
+        db.map_or(Ok(()), |db| self.select(db))
     }
 
     fn send(&mut self, act: &str, bytes: &[u8]) -> Result<(), SourceError> {
@@ -148,7 +181,9 @@ impl Client {
     }
 
     fn receive(&mut self, act: &str) -> Result<Answer, SourceError> {
-        match self.connection.recv_response() {
+        let answer = self.connection.recv_response();
+        self.heard = Instant::now();
+        match answer {
             Ok(Value::ServerError(error)) => Ok(Err(Refusal {
                 code: error.code().to_owned(),
                 text: error.details().unwrap_or_default().to_owned(),

@@ -7,11 +7,11 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 use super::client::{Client, Value as Reply, elements_of, text_of};
 use super::format::{RECORD_BYTES_MAX, encode_record};
 use super::glob;
-use super::marker::{MARKER_KEY, Marker};
+use super::marker::{MARKER_KEY, Marker, OWN_KEYS, Stage};
 use super::rdb::{Event, RdbError, RdbReader};
 use super::record::{Record, Value};
 use super::replica::{Framing, Replica, stream_failure};
-use super::scan::{Scan, show_key};
+use super::scan::{Scan, Seen, show_key};
 use super::server::ServerFacts;
 use super::settings::RedisSettings;
 use super::sort::{Sorted, Sorter};
@@ -39,6 +39,8 @@ pub(super) struct Collector {
     bytes: Vec<u8>,
     functions: Option<Libraries>,
     left_out: BTreeSet<u32>,
+    /// Keys without elements: how many, and the first of them.
+    empty: BTreeMap<u32, (u64, Vec<u8>)>,
     warnings: Vec<String>,
     instant_ms: u64,
 }
@@ -57,6 +59,7 @@ impl Collector {
             bytes: Vec::new(),
             functions: None,
             left_out: BTreeSet::new(),
+            empty: BTreeMap::new(),
             warnings: Vec::new(),
             instant_ms,
         }
@@ -143,12 +146,19 @@ impl Collector {
                 db,
                 pattern: pattern.as_deref(),
                 absolute_expiry: is_seven,
+                guarded: false,
             };
-            scan.run(client, &mut |record| {
+            scan.run(client, &mut |key| {
                 if cancelled() {
                     return Err(super::capture::cancelled());
                 }
-                self.record(db, record)
+                match key {
+                    Seen::Record(record) => self.record(db, record),
+                    Seen::Empty(key) => {
+                        self.empty(db, key);
+                        Ok(())
+                    }
+                }
             })?;
             self.look_for_marker(client, db)?;
         }
@@ -171,15 +181,44 @@ impl Collector {
         Ok(())
     }
 
+    /// A database that a restore works in is no data; the mark of one that was undone says nothing of what is there now.
     fn marker(&mut self, db: u32, value: &[u8]) {
-        if self.settings.db != Some(db) && Marker::parse(value).is_some() {
+        let is_at_work = |marker: Marker| marker.stage != Stage::Undone;
+        if self.settings.db != Some(db) && Marker::parse(value).is_some_and(is_at_work) {
             self.left_out.insert(db);
         }
+    }
+
+    /// What restores have noted for themselves is not captured: no restore would take it.
+    fn note(&mut self, db: u32, record: &Record) {
+        if record.key != MARKER_KEY {
+            return;
+        }
+        match &record.value {
+            Value::String(value) if Marker::parse(value).is_some() => self.marker(db, value),
+            _ if self.is_wanted(db, &record.key) => self.warnings.push(format!(
+                "key {} of database {db} was left out: restores keep their own notes under that name",
+                show_key(&record.key)
+            )),
+            _ => {}
+        }
+    }
+
+    fn empty(&mut self, db: u32, key: Vec<u8>) {
+        if self.is_wanted(db, &key) {
+            self.empty.entry(db).or_insert((0, key)).0 += 1;
+        }
+    }
+
+    fn is_wanted(&self, db: u32, key: &[u8]) -> bool {
+        self.settings.db.is_none_or(|wanted| wanted == db)
+            && matches_pattern(self.settings.key_pattern.as_deref(), key)
     }
 
     fn event(&mut self, event: Event) -> Result<(), SourceError> {
         match event {
             Event::Key { db, record } => self.record(db, record)?,
+            Event::Empty { db, key } => self.empty(db, key),
             Event::Function(code) => {
                 let functions = self.functions.get_or_insert_default();
                 functions.insert(library_name(&code), code);
@@ -199,13 +238,11 @@ impl Collector {
     }
 
     fn record(&mut self, db: u32, record: Record) -> Result<(), SourceError> {
-        if let Value::String(value) = &record.value
-            && record.key == MARKER_KEY
-        {
-            self.marker(db, value);
+        if OWN_KEYS.contains(&record.key.as_slice()) {
+            self.note(db, &record);
+            return Ok(());
         }
-        let wanted = self.settings.db.is_none_or(|wanted| wanted == db)
-            && matches_pattern(self.settings.key_pattern.as_deref(), &record.key);
+        let wanted = self.is_wanted(db, &record.key);
         let Some(record) = Some(record)
             .filter(|_| wanted)
             .and_then(|record| record.at(self.instant_ms))
@@ -228,7 +265,14 @@ impl Collector {
             .map_err(|error| spool_failed(&self.settings, error))
     }
 
-    fn finish(self) -> Result<Collected, SourceError> {
+    fn finish(mut self) -> Result<Collected, SourceError> {
+        for (db, (count, key)) in std::mem::take(&mut self.empty) {
+            let key = show_key(&key);
+            self.warnings.push(format!(
+                "keys of database {db} without any element were left out, as servers do when they load them: \
+                 {count}, the first is {key}"
+            ));
+        }
         let sorted = self.sorter.finish();
         Ok(Collected {
             sorted: sorted.map_err(|error| spool_failed(&self.settings, error))?,
@@ -318,8 +362,68 @@ fn failed(act: &str, error: RdbError) -> SourceError {
     let kind = match error {
         RdbError::Io(error) => return stream_failure(act, error),
         RdbError::Truncated => SourceErrorKind::Interrupted,
-        RdbError::Corrupt(_) => SourceErrorKind::Corrupt,
+        RdbError::Corrupt(_) | RdbError::Empty => SourceErrorKind::Corrupt,
         RdbError::Unsupported(_) => SourceErrorKind::Other,
     };
     SourceError::new(kind, act).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(db: u32, key: &[u8], value: &[u8]) -> Event {
+        Event::Key {
+            db,
+            record: Record {
+                key: key.to_vec(),
+                expires_ms: None,
+                value: Value::String(value.to_vec()),
+            },
+        }
+    }
+
+    /// What is kept of some events, by database; what was left out; what is told.
+    fn collected(events: Vec<Event>) -> (Vec<(u32, Vec<u8>)>, Vec<u32>, Vec<String>) {
+        let mut collector = Collector::new(&RedisSettings::new("h", 1), 0);
+        for event in events {
+            collector.event(event).unwrap();
+        }
+        let mut collected = collector.finish().unwrap();
+        let mut kept = Vec::new();
+        while let Some((sort_key, _)) = collected.sorted.next_entry().unwrap() {
+            let (db, key) = split_sort_key(sort_key);
+            kept.push((db, key.to_vec()));
+        }
+        let left_out = collected.left_out.into_iter().collect();
+        (kept, left_out, collected.warnings)
+    }
+
+    #[test]
+    fn what_no_restore_would_take_is_left_out() {
+        let id = "00112233445566778899aabbccddeeff";
+        let mark = |stage: &str| format!("{stage} {id} 0").into_bytes();
+        let empty = |key: &[u8]| Event::Empty {
+            db: 1,
+            key: key.to_vec(),
+        };
+        let (kept, left_out, warnings) = collected(vec![
+            key(1, b"a", b"1"),
+            empty(b"first"),
+            empty(b"second"),
+            key(1, MARKER_KEY, &mark("undone")),
+            key(2, MARKER_KEY, &mark("kept")),
+            key(3, MARKER_KEY, b"of somebody else"),
+            key(3, b"b", b"2"),
+        ]);
+        assert_eq!(kept, [(1, b"a".to_vec()), (3, b"b".to_vec())]);
+        assert_eq!(left_out, [2]);
+        let told = warnings.join("\n");
+        assert!(
+            told.contains("database 1") && told.contains("2, the first is first"),
+            "{told}"
+        );
+        assert!(told.contains("keepstone:restore of database 3"), "{told}");
+        assert_eq!(warnings.len(), 2, "{told}");
+    }
 }

@@ -14,7 +14,7 @@
 //!
 //! Not captured: values of modules (the capture fails and names the key and the module), what modules keep beside the
 //! keys (a warning), `CONFIG`, and databases in which a restore of ours has staged or kept something (a warning). A
-//! key that has expired and is still in memory is not there. A value is held in memory whole, twice; the largest is
+//! key that has expired and is still in memory is not there, nor is one whose collection has no element (a warning). A value is held in memory whole, twice; the largest is
 //! 2 GiB. Keys are sorted in 32 MiB of memory, what is beyond in an unnamed file whose bytes are sealed under a key
 //! that only this process has.
 //!
@@ -24,7 +24,7 @@
 //! end is proved (mark or length, end of the dump, checksum), so a connection that breaks is never a good capture.
 //! Where the server does not let the user replicate, keys are read one after another by `SCAN` and `DUMP`: each key
 //! is whole, all together show no single instant, and the report says so. A server before 7.0 then says only how soon
-//! a key expires, so that expiries differ by milliseconds from capture to capture.
+//! a key expires: it is asked until its clock stood still meanwhile.
 //!
 //! The fork costs the server what `BGSAVE` costs, and one that has no replicas keeps a replication backlog for an hour
 //! afterwards. A server watched by Sentinel may take us for a replica while the
@@ -33,7 +33,7 @@
 //! # Privileges
 //!
 //! `+sync` (or `+psync`) `+replconf +info +time +select +acl|list`; without replication `+info +time +select +scan
-//! +dump +pexpiretime +multi +exec +get +function|list ~*`. A restore needs `+@read +@write +@connection +@transaction
+//! +dump +pexpiretime +multi +exec +get +function|list ~*`, and better `+memory|usage`. A restore needs `+@read +@write +@connection +@transaction
 //! +restore +swapdb +flushdb +info +time +config|get`, and `+function|dump +function|restore` for functions.
 //! Passwords come by their own setting and are never part of an address, an argument or a message. Every wait is
 //! bounded by `connect_timeout` and `answer_timeout`.
@@ -55,7 +55,7 @@
 //!
 //! The plan refuses in cluster mode, on a replica, where `maxmemory` (or the machine) would not hold both, so that no
 //! live key is evicted, onto spare databases that are not empty, and while an earlier restore of the same database is
-//! neither rolled back nor discarded. Staging watches the memory and stops in time.
+//! neither rolled back nor discarded. Staging and validation watch the memory and stop in time.
 //!
 //! Markers in the spare databases change in the same transactions as the data, so after a kill at any step live data
 //! is all old or all new, and any process that has the plan can finish or undo. The mark of an undone restore stays
@@ -75,6 +75,7 @@ mod capture;
 mod client;
 mod collect;
 mod commands;
+mod discard;
 mod export;
 pub mod format;
 pub mod glob;

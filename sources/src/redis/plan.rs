@@ -7,7 +7,7 @@ use keepstone_engine::source::{SourceError, SourceErrorKind};
 use serde::{Deserialize, Serialize};
 
 use super::collect::matches_pattern;
-use super::marker::RestoreId;
+use super::marker::{OWN_KEYS, RestoreId};
 use super::record::{Record, StreamDetail, Value};
 use super::settings::RedisSettings;
 
@@ -138,6 +138,11 @@ impl State {
             .map_or(own, |place| place.target)
     }
 
+    /// The databases whose marks tell that the switch is done, and hold what it kept.
+    pub(super) fn keeping_databases(&self) -> BTreeSet<u32> {
+        self.places.iter().map(Place::bookkeeping).collect()
+    }
+
     /// Every database that the restore works in, beside the live ones.
     pub(super) fn own_databases(&self) -> BTreeSet<u32> {
         let both = |place: &Place| [Some(place.staging), place.keep];
@@ -185,8 +190,12 @@ impl Selection {
         Some(record)
     }
 
-    /// The name under which a key is restored; none if it is not.
+    /// The name under which a key is restored; none if it is not. What an earlier restore had noted for itself was no
+    /// data of anybody, and earlier versions captured it.
     fn name(&self, key: &[u8]) -> Option<Vec<u8>> {
+        if OWN_KEYS.contains(&key) {
+            return None;
+        }
         let is_match = |pattern: &String| matches_pattern(Some(pattern), key);
         if !self.key_patterns.is_empty() && !self.key_patterns.iter().any(is_match) {
             return None;
@@ -347,6 +356,8 @@ pub(super) struct Load {
     pub(super) keys: u64,
     pub(super) bytes: u64,
     pub(super) elements: u64,
+    /// Bytes of the largest record, where that is known: when it is read back the server holds it a second time.
+    pub(super) largest: u64,
 }
 
 impl Load {
@@ -366,7 +377,10 @@ impl Load {
 
     /// Refuses what would push live keys out, or the machine into its limits.
     pub(super) fn check_memory(&self, memory: &Memory) -> Result<(), SourceError> {
-        let wanted = memory.used.saturating_add(self.memory_bytes());
+        let wanted = memory
+            .used
+            .saturating_add(self.memory_bytes())
+            .saturating_add(self.largest);
         let (limit, name) = match memory.max {
             0 => (memory.system, "memory of the machine"),
             max => (max, "maxmemory"),
@@ -546,6 +560,14 @@ mod tests {
             Some(record("test:1", None))
         );
         assert_eq!(selection.apply(record("other", None)), None);
+        let all = Selection {
+            key_patterns: Vec::new(),
+            prefix: None,
+            ttl: TtlChange::Keep,
+        };
+        for own in OWN_KEYS {
+            assert_eq!(all.name(own), None, "{}", own.escape_ascii());
+        }
         selection.ttl = TtlChange::Drop;
         assert_eq!(
             selection.apply(record("app:1", Some(5))),
@@ -559,6 +581,7 @@ mod tests {
             keys: 1_000,
             bytes: 1_000_000,
             elements: 1_000,
+            largest: 0,
         };
         let memory = |used, max, system| Memory {
             used,
@@ -570,5 +593,14 @@ mod tests {
         assert!(load.check_memory(&memory(2_000_000, 3_000_000, 0)).is_err());
         assert!(load.check_memory(&memory(2_000_000, 0, 3_000_000)).is_err());
         assert!(load.check_memory(&memory(2_000_000, 0, 0)).is_ok());
+        let of_one = Load {
+            largest: 1_000_000,
+            ..load
+        };
+        assert!(
+            of_one
+                .check_memory(&memory(1_000_000, 3_000_000, 0))
+                .is_err()
+        );
     }
 }

@@ -8,6 +8,7 @@ use keepstone_engine::source::{
 
 use super::capture::{ELEMENTS, EXPIRING_HASHES, KEY_PATTERN, OPENED_MS, path};
 use super::client::{Client, text_of};
+use super::discard;
 use super::format::encode_record;
 use super::marker::{MARKER_KEY, Marker, RestoreId, Stage};
 use super::plan::{
@@ -72,7 +73,7 @@ impl Target for RedisTarget {
 
     fn kept(&self, plan: &RestorePlan) -> Result<Vec<String>, SourceError> {
         let state = State::of(&plan.state)?;
-        switch::kept(&mut Client::connect(&self.settings)?, &state, &plan.keeps)
+        discard::kept(&mut Client::connect(&self.settings)?, &state, &plan.keeps)
     }
 
     fn rollback(&self, plan: &RestorePlan, phase: Phase) -> Result<(), SourceError> {
@@ -82,7 +83,7 @@ impl Target for RedisTarget {
 
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError> {
         let state = State::of(&plan.state)?;
-        switch::discard(&mut Client::connect(&self.settings)?, &state, &plan.keeps)
+        discard::discard(&mut Client::connect(&self.settings)?, &state, &plan.keeps)
     }
 }
 
@@ -111,6 +112,8 @@ impl Planner<'_> {
             Way::Swap => load_of_facts(&places, &captured),
             Way::Keys => load_of_keys(&places, &selection, self.items)?,
         };
+        // The capture may have taken long to read.
+        self.client.revive()?;
         check_expiring_fields(&places, &captured, &facts, self.options)?;
         load.check_memory(&Memory {
             used: facts.used_memory,
@@ -391,8 +394,9 @@ fn load_of_keys(
                 encode_record(&record, &mut bytes);
                 load.keys += 1;
                 // Its name is also in the list of what is moved.
-                let size = bytes.len() + record.key.len();
-                load.bytes += u64::try_from(size).unwrap_or(u64::MAX);
+                let size = u64::try_from(bytes.len() + record.key.len()).unwrap_or(u64::MAX);
+                load.bytes += size;
+                load.largest = load.largest.max(size);
                 load.elements += u64::try_from(record.value.elements()).unwrap_or(u64::MAX);
             }
             Ok(())

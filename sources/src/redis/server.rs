@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keepstone_engine::source::SourceError;
+use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::{Client, Value, elements_of, integer_of, text_of, unexpected};
 use super::rdb::version;
@@ -99,6 +99,26 @@ impl ServerFacts {
     pub(super) fn is_seven(&self) -> bool {
         self.rdb_version() >= version::OFFSETS
     }
+}
+
+/// Refuses an act for which the server has no room below `maxmemory`: it would evict live keys instead. The plan saw an
+/// earlier moment.
+pub(super) fn check_room(client: &mut Client, act: &str, wanted: u64) -> Result<(), SourceError> {
+    let answer = client.ask("read the state", &["INFO", "memory"])?;
+    // Whoever may not ask has to do without.
+    let Some(text) = answer.ok().as_ref().and_then(text_of) else {
+        return Ok(());
+    };
+    let facts = ServerFacts::parse(&text);
+    let room = facts.maxmemory.saturating_sub(facts.used_memory);
+    if facts.maxmemory > 0 && room < wanted {
+        let text = format!(
+            "cannot {act} of redis at {}: only {room} bytes are left below maxmemory and {wanted} are needed",
+            client.place()
+        );
+        return Err(SourceError::new(SourceErrorKind::NoSpace, text));
+    }
+    Ok(())
 }
 
 /// `db0` and `keys=1,expires=0,avg_ttl=0`.

@@ -6,12 +6,12 @@ use super::client::{Client, Refusal, Value as Reply, integer_of, unexpected};
 use super::commands;
 use super::format::RecordReader;
 use super::marker::{NAMES_KEY, NEW_FUNCTIONS_KEY, OLD_FUNCTIONS_KEY, OWN_KEYS, Stage};
-use super::plan::{Place, State, Way};
+use super::plan::{Load, Place, State, Way};
 use super::rdb::{encode_functions, payload_of};
 use super::record::{Record, Value};
 use super::resp::Batch;
 use super::scan::show_key;
-use super::server::{ServerFacts, time_ms};
+use super::server::{check_room, time_ms};
 use super::transaction::{Found, Transaction};
 
 /// Commands and bytes that are sent before answers are read.
@@ -90,7 +90,9 @@ fn claim(client: &mut Client, state: &State) -> Result<(), SourceError> {
         let size = transaction.client().call("count keys", &["DBSIZE"])?;
         let size = integer_of(&size).unwrap_or(i64::MAX);
         match (found, size) {
-            (Found::Nothing, 0) => {}
+            // The mark of an undone restore gives way to ours.
+            (Found::Nothing, 0)
+            | (Found::Ours(Stage::Undone) | Found::Other(Some(Stage::Undone)), 1) => {}
             (Found::Ours(Stage::Kept), _) => {
                 transaction.leave()?;
                 return Err(SourceError::new(
@@ -98,10 +100,7 @@ fn claim(client: &mut Client, state: &State) -> Result<(), SourceError> {
                     "cannot stage the restore a second time: it was switched already",
                 ));
             }
-            (Found::Ours(Stage::Staging | Stage::Staged), _)
-            | (Found::Ours(Stage::Undone) | Found::Other(Some(Stage::Undone)), 1) => {
-                to_empty.push(*db);
-            }
+            (Found::Ours(Stage::Staging | Stage::Staged), _) => to_empty.push(*db),
             _ => {
                 transaction.leave()?;
                 return Err(SourceError::new(
@@ -123,6 +122,8 @@ fn claim(client: &mut Client, state: &State) -> Result<(), SourceError> {
 
 /// Says that every database is filled.
 fn mark_all(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    // The end of the capture may have taken long to read.
+    client.revive()?;
     let own = state.own_databases();
     let (found, mut transaction) =
         Transaction::watch(client, "mark the staged databases", state.id, own)?;
@@ -159,6 +160,7 @@ fn stage_functions(
 ) -> Result<(), SourceError> {
     let libraries = functions_of(items)?;
     let new = encode_functions(libraries.iter().map(Vec::as_slice));
+    client.revive()?;
     client.select(state.control())?;
     let old = client.call("keep the functions", &["FUNCTION", "DUMP"])?;
     let Reply::BulkString(old) = old else {
@@ -220,6 +222,7 @@ struct Filler<'a> {
     batch: Batch,
     names: Vec<Vec<u8>>,
     since_guard: usize,
+    largest_bytes: u64,
     act: String,
 }
 
@@ -233,6 +236,7 @@ impl<'a> Filler<'a> {
             batch: Batch::default(),
             names: Vec::new(),
             since_guard: 0,
+            largest_bytes: 0,
             act: format!("fill the spare database {}", place.staging),
         }
     }
@@ -257,7 +261,9 @@ impl<'a> Filler<'a> {
                 self.put_names();
             }
         }
+        self.largest_bytes = self.largest_bytes.max(count(record.value.size_bytes()));
         if record.value.size_bytes() > PAYLOAD_BYTES_MAX {
+            self.make_room(&record)?;
             return self.put_large(&record);
         }
         let payload = payload_of(&record.value, self.state.detail);
@@ -271,6 +277,18 @@ impl<'a> Filler<'a> {
         ];
         self.batch.push(&arguments);
         self.flush_if_full()
+    }
+
+    /// A large value comes at once, long before the next look at the memory.
+    fn make_room(&mut self, record: &Record) -> Result<(), SourceError> {
+        self.flush()?;
+        let load = Load {
+            keys: 1,
+            bytes: count(record.value.size_bytes()),
+            elements: count(record.value.elements()),
+            ..Load::default()
+        };
+        check_room(self.client, &self.act, load.memory_bytes())
     }
 
     /// Makes a value of many commands. Nobody sees it until the switch.
@@ -322,6 +340,8 @@ impl<'a> Filler<'a> {
     }
 
     fn flush(&mut self) -> Result<(), SourceError> {
+        // What comes next may have taken long to read, or to find.
+        self.client.revive()?;
         let answers = self.client.pipeline(&self.act, &self.batch)?;
         self.since_guard += self.batch.bytes.len();
         self.batch.clear();
@@ -340,21 +360,10 @@ impl<'a> Filler<'a> {
     }
 
     /// Stops before the server would evict live keys for staged ones: the plan saw an earlier moment.
+    /// The validation will have the server hold the largest value a second time.
     fn guard(&mut self) -> Result<(), SourceError> {
-        let Some(facts) = ServerFacts::read(self.client)? else {
-            return Ok(());
-        };
-        let room = facts.maxmemory.saturating_sub(facts.used_memory);
-        let wanted = u64::try_from(2 * GUARD_BYTES).unwrap_or(u64::MAX);
-        if facts.maxmemory > 0 && room < wanted {
-            let text = format!(
-                "cannot {} of redis at {}: only {room} bytes are left below maxmemory",
-                self.act,
-                self.client.place()
-            );
-            return Err(SourceError::new(SourceErrorKind::NoSpace, text));
-        }
-        Ok(())
+        let wanted = count(2 * GUARD_BYTES).max(self.largest_bytes);
+        check_room(self.client, &self.act, wanted)
     }
 
     fn finish(mut self) -> Result<(), SourceError> {
@@ -363,4 +372,8 @@ impl<'a> Filler<'a> {
         }
         self.flush()
     }
+}
+
+fn count(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
 }

@@ -1,12 +1,16 @@
 //! The switch and its undoing: each one transaction, decided by markers alone.
 //!
-//! | control marker | live data | switch | rollback | discard |
+//! | marker | live data | switch | rollback | discard |
 //! |---|---|---|---|---|
 //! | none | old, unless discarded | refused | nothing to do before the switch, refused after it | nothing to do |
 //! | staging | old | refused | empties the spare databases | refused |
 //! | staged | old | switches | empties the spare databases | refused |
-//! | kept | new | finishes | switches back | empties the spare databases, or takes its notes out of them where nothing is said to be kept |
+//! | kept | new | finishes | switches back | empties what it kept, or takes its notes out where nothing is said to be kept |
 //! | undone | old | refused | nothing to do | nothing to do |
+//!
+//! The marker of the first database (`State::control`) decides; a switch and its undoing also need the same of every
+//! other one, since whoever empties a database takes its marker along. Staged are all databases of the restore, kept
+//! those that hold what was live: where one of them is not, nothing is touched.
 //!
 //! Whatever step a process is killed at, the server has done all of a transaction or nothing. Where single keys are moved,
 //! the mark also stays in the database they were staged in, until it is known that all of them were: a key that is
@@ -22,28 +26,30 @@ use super::names::Names;
 use super::plan::{Place, State};
 use super::resp::Batch;
 use super::stage::all_done;
-use super::transaction::{Found, Transaction};
+use super::transaction::{Found, Transaction, first_without};
 
 /// How long the mark of an undone restore stays, so that undoing it a second time is known to be done.
-const UNDONE_MS: &str = "604800000";
+pub(super) const UNDONE_MS: &str = "604800000";
 
 /// Puts the staged data in the place of the live data; nothing to do where that was done.
 pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let act = "switch to the restored data";
     let (found, mut transaction) =
         Transaction::watch(client, act, state.id, state.own_databases())?;
-    match control(&found, state) {
-        Found::Ours(Stage::Staged) => {}
-        Found::Ours(Stage::Kept) => {
-            transaction.leave()?;
-            let moved = settle_moves(client, state);
-            or_undo(client, state, moved)?;
-            return settle_functions(client, state);
-        }
-        other => {
-            transaction.leave()?;
-            return Err(cannot_switch(other));
-        }
+    let control = control(&found, state);
+    if control == Found::Ours(Stage::Kept) {
+        transaction.leave()?;
+        all_kept(&found, state, act)?;
+        let moved = settle_moves(client, state);
+        or_undo(client, state, moved)?;
+        return settle_functions(client, state);
+    }
+    if let Some((db, other)) = first_without(&found, state.own_databases(), Stage::Staged) {
+        transaction.leave()?;
+        return Err(match control {
+            Found::Ours(Stage::Staged) => cannot_switch(db, other),
+            control => cannot_switch(state.control(), control),
+        });
     }
     let functions = functions(transaction.client(), state, NEW_FUNCTIONS_KEY)?;
     let notes = check_kept(transaction.client(), state)?;
@@ -107,99 +113,60 @@ pub(super) fn rollback(
         }
         Found::Nothing | Found::Other(_) => {
             transaction.leave()?;
-            Err(SourceError::new(
-                SourceErrorKind::Missing,
-                format!(
-                    "cannot undo the restore: database {} no longer holds what it kept",
-                    state.control()
-                ),
-            ))
+            Err(no_longer_kept(state.control(), act))
         }
     }
 }
 
-/// What the switch has kept, for people: what was planned, and what came into an empty database before the switch.
-pub(super) fn kept(
-    client: &mut Client,
-    state: &State,
-    planned: &[String],
-) -> Result<Vec<String>, SourceError> {
-    let mut kept = planned.to_vec();
-    for place in state.places.iter().filter(|place| place.keep.is_none()) {
-        let whole = place.whole_kept();
-        if !kept.contains(&whole) && !holds_notes_only(client, place.staging)? {
-            kept.push(whole);
-        }
-    }
-    Ok(kept)
-}
-
-/// Removes what the switch had kept, and what the restore wrote for itself. Of databases that are said to keep
-/// nothing no other key is touched: a look and an emptying are two moments.
-pub(super) fn discard(
-    client: &mut Client,
-    state: &State,
-    kept: &[String],
-) -> Result<(), SourceError> {
-    let act = "discard what the restore kept";
-    let (found, mut transaction) =
-        Transaction::watch(client, act, state.id, state.own_databases())?;
-    match control(&found, state) {
-        Found::Ours(Stage::Kept) if kept.is_empty() => {
-            for (db, _) in found.iter().filter(|(_, found)| is_ours(**found)) {
-                transaction.select(*db)?;
-                push_delete_notes(&mut transaction)?;
-            }
-            all_done(transaction.commit()?, act)
-        }
-        Found::Ours(Stage::Kept) => empty(transaction, state, &found, act, false),
-        // Somebody may use the database again: only the mark is ours.
-        Found::Ours(Stage::Undone) => {
-            transaction.select(state.control())?;
-            transaction.push(&["DEL".as_bytes(), MARKER_KEY])?;
-            all_done(transaction.commit()?, act)
-        }
-        Found::Ours(Stage::Staging | Stage::Staged) => {
-            transaction.leave()?;
-            Err(SourceError::new(
-                SourceErrorKind::Other,
-                "cannot discard what the restore kept: it was not switched, so roll it back",
-            ))
-        }
-        Found::Nothing | Found::Other(_) => transaction.leave(),
-    }
-}
-
-fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
+pub(super) fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
     found
         .get(&state.control())
         .copied()
         .unwrap_or(Found::Nothing)
 }
 
-fn is_ours(found: Found) -> bool {
+pub(super) fn is_ours(found: Found) -> bool {
     matches!(found, Found::Ours(_))
 }
 
-fn cannot_switch(found: Found) -> SourceError {
+fn cannot_switch(db: u32, found: Found) -> SourceError {
     let (kind, why) = match found {
-        Found::Ours(Stage::Undone) => (SourceErrorKind::Missing, "it was undone"),
+        Found::Ours(Stage::Undone) => (SourceErrorKind::Missing, "it was undone".to_owned()),
         Found::Ours(_) => (
             SourceErrorKind::Interrupted,
-            "staging did not come to its end",
+            "staging did not come to its end".to_owned(),
         ),
-        Found::Nothing => (SourceErrorKind::Missing, "nothing is staged any more"),
+        Found::Nothing => (
+            SourceErrorKind::Missing,
+            format!("database {db} no longer holds what was staged"),
+        ),
         Found::Other(_) => (
             SourceErrorKind::Occupied,
-            "its spare database holds something else",
+            format!("the spare database {db} holds something else"),
         ),
     };
     SourceError::new(kind, format!("cannot switch to the restored data: {why}"))
 }
 
-/// The databases change places; what the restore notes stays in the spare one.
+/// Every database that should hold what was live does so.
+fn all_kept(found: &BTreeMap<u32, Found>, state: &State, act: &str) -> Result<(), SourceError> {
+    match first_without(found, state.keeping_databases(), Stage::Kept) {
+        Some((db, _)) => Err(no_longer_kept(db, act)),
+        None => Ok(()),
+    }
+}
+
+fn no_longer_kept(db: u32, act: &str) -> SourceError {
+    let text = format!("cannot {act}: database {db} no longer holds what the restore kept");
+    SourceError::new(SourceErrorKind::Missing, text)
+}
+
+/// The databases change places; what the restore notes stays in the spare one. What an undone restore has left in the
+/// live one would come along and be in the way there.
 fn push_swap(transaction: &mut Transaction<'_>, place: Place) -> Result<(), SourceError> {
     let (target, staging) = (place.target.to_string(), place.staging.to_string());
+    transaction.select(place.target)?;
+    push_delete_notes(transaction)?;
     transaction.push(&["SWAPDB", &target, &staging])?;
     transaction.select(place.target)?;
     for key in OWN_KEYS {
@@ -229,6 +196,10 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
         Transaction::watch(client, act, state.id, state.own_databases())?;
     if control(&found, state) != Found::Ours(Stage::Kept) {
         return transaction.leave();
+    }
+    if let Err(missing) = all_kept(&found, state, act) {
+        transaction.leave()?;
+        return Err(missing);
     }
     let functions = functions(transaction.client(), state, OLD_FUNCTIONS_KEY)?;
     let is_unsettled = |place: &Place| {
@@ -268,7 +239,7 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
 }
 
 /// Deletes what a restore has written for itself into the current database.
-fn push_delete_notes(transaction: &mut Transaction<'_>) -> Result<(), SourceError> {
+pub(super) fn push_delete_notes(transaction: &mut Transaction<'_>) -> Result<(), SourceError> {
     let mut delete = vec![b"DEL".as_slice()];
     delete.extend(OWN_KEYS);
     transaction.push(&delete)
@@ -369,13 +340,16 @@ fn written_into(keep: u32) -> SourceError {
 }
 
 /// Whether a database holds nothing but what a restore has written for itself.
-fn holds_notes_only(client: &mut Client, db: u32) -> Result<bool, SourceError> {
+pub(super) fn holds_notes_only(client: &mut Client, db: u32) -> Result<bool, SourceError> {
     let (size, notes) = count_keys(client, db)?;
     Ok(size == notes)
 }
 
 /// How many keys a database holds, and how many of them a restore has written for itself.
-fn count_keys(client: &mut Client, db: u32) -> Result<(Option<i64>, Option<i64>), SourceError> {
+pub(super) fn count_keys(
+    client: &mut Client,
+    db: u32,
+) -> Result<(Option<i64>, Option<i64>), SourceError> {
     let act = "count keys";
     client.select(db)?;
     let size = integer_of(&client.call(act, &["DBSIZE"])?);

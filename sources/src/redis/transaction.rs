@@ -135,6 +135,17 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// The first of these databases that does not carry our marker at this stage, and what is there instead.
+pub(super) fn first_without(
+    found: &BTreeMap<u32, Found>,
+    databases: impl IntoIterator<Item = u32>,
+    stage: Stage,
+) -> Option<(u32, Found)> {
+    let there = |db| (db, found.get(&db).copied().unwrap_or(Found::Nothing));
+    let mut databases = databases.into_iter().map(there);
+    databases.find(|(_, found)| *found != Found::Ours(stage))
+}
+
 fn classify(marker: Answer, id: RestoreId) -> Result<Found, Refusal> {
     Ok(match marker {
         Ok(Value::Nil) => Found::Nothing,

@@ -1,19 +1,20 @@
 //! Validation: reads back what was staged and compares counts and digests with what was recorded.
 //!
 //! Keys go on expiring while this happens. Both sides are taken as they are at the end of the reading, so a key that
-//! expired since the capture leaves both sums; how many did is told.
+//! expired since the capture leaves both sums; how many did is told. Keys that expire soon are summed up by the second in
+//! which they do, so that a cache takes no more memory here than anything else.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use keepstone_engine::source::{Items, RecordDigest, SourceError, Validation};
+use keepstone_engine::source::{Items, RecordDigest, SourceError, SourceErrorKind, Validation};
 
 use super::capture::{cancelled, database_path};
 use super::client::Client;
 use super::format::encode_record;
 use super::marker::OWN_KEYS;
 use super::plan::{Place, State};
-use super::record::{Record, StreamDetail};
-use super::scan::Scan;
+use super::record::{Record, StreamDetail, Value};
+use super::scan::{Scan, Seen, show_key};
 use super::server::time_ms;
 use super::stage::for_each_record;
 
@@ -60,8 +61,11 @@ fn compare(
     items: &dyn Items,
     repeats: Repeats,
 ) -> Result<Validation, SourceError> {
+    // The capture of another database may have taken long to read.
+    client.revive()?;
     let (found, now_ms) = read_staged(client, state, place, items, repeats)?;
     let mut expected = Sums::default();
+    let mut scratch = Vec::new();
     let mut whole = RecordDigest::new();
     let mut expired = 0;
     for_each_record(items, place.source, &mut |record, bytes| {
@@ -70,7 +74,7 @@ fn compare(
             return Ok(());
         };
         match record.at(now_ms) {
-            Some(record) => expected.add(&record),
+            Some(record) => expected.add(&record, &mut scratch),
             None => expired += 1,
         }
         Ok(())
@@ -127,7 +131,7 @@ fn difference(place: Place, expected: &Sums, found: &Sums) -> Option<String> {
     })
 }
 
-/// Reads a staged database, as it is at the moment that is answered too.
+/// Reads a staged database, as it is at a moment that is answered too: at the end of the second in which the reading ended.
 fn read_staged(
     client: &mut Client,
     state: &State,
@@ -137,38 +141,98 @@ fn read_staged(
 ) -> Result<(Sums, u64), SourceError> {
     let mut horizon_ms = HORIZON_MS_FIRST;
     loop {
-        let started_ms = time_ms(client)?;
-        let mut sums = Sums::default();
-        let mut soon = Vec::new();
+        let end_ms = time_ms(client)?.saturating_add(horizon_ms);
+        let mut staged = Staged::until(end_ms);
         let mut seen = HashSet::new();
         let scan = Scan {
             db: place.staging,
             pattern: None,
             absolute_expiry: state.detail >= StreamDetail::Offsets,
+            guarded: true,
         };
-        scan.run(client, &mut |record| {
+        scan.run(client, &mut |key| {
             if items.cancelled() {
                 return Err(cancelled());
             }
+            let record = match key {
+                Seen::Record(record) => record,
+                Seen::Empty(key) => return Err(without_element(&key, place.staging)),
+            };
             let own = OWN_KEYS.contains(&record.key.as_slice());
             let again = repeats == Repeats::Dropped && !seen.insert(blake3::hash(&record.key));
-            if own || again {
-                return Ok(());
-            }
-            let end_ms = started_ms.saturating_add(horizon_ms);
-            match record.first_expiry_ms() {
-                Some(at) if at <= end_ms => soon.push(record),
-                _ => sums.add(&record),
+            if !own && !again {
+                staged.add(record);
             }
             Ok(())
         })?;
-        let now_ms = time_ms(client)?;
-        if now_ms <= started_ms.saturating_add(horizon_ms) {
-            let left = soon.into_iter().filter_map(|record| record.at(now_ms));
-            left.for_each(|record| sums.add(&record));
-            return Ok((sums, now_ms));
+        let moment_ms = end_of_second(time_ms(client)?);
+        if moment_ms <= end_ms {
+            return Ok((staged.at(moment_ms), moment_ms));
         }
         horizon_ms = horizon_ms.saturating_mul(8);
+    }
+}
+
+/// No server takes such a key from us.
+fn without_element(key: &[u8], db: u32) -> SourceError {
+    let act = format!("cannot read key {} of database {db}", show_key(key));
+    SourceError::new(SourceErrorKind::Other, act).because("it holds a collection without elements")
+}
+
+/// The last millisecond of a second.
+fn end_of_second(ms: u64) -> u64 {
+    ms - ms % 1000 + 999
+}
+
+/// What is staged, until it is known which moment counts.
+struct Staged {
+    end_ms: u64,
+    /// Of records that are what they are until the end.
+    lasting: Sums,
+    /// Of records that expire as a whole before, by the second in which they do.
+    by_second: BTreeMap<u64, Sums>,
+    /// Hashes with fields that expire before.
+    changing: Vec<Record>,
+    scratch: Vec<u8>,
+}
+
+impl Staged {
+    fn until(end_ms: u64) -> Self {
+        Self {
+            end_ms,
+            lasting: Sums::default(),
+            by_second: BTreeMap::new(),
+            changing: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, record: Record) {
+        let is_before = |at: &u64| *at <= self.end_ms;
+        let fields_change = match &record.value {
+            Value::Hash { expiries, .. } => expiries.iter().any(|at| *at != 0 && is_before(at)),
+            _ => false,
+        };
+        if fields_change {
+            self.changing.push(record);
+            return;
+        }
+        let sums = match record.expires_ms.filter(is_before) {
+            Some(at) => self.by_second.entry(at / 1000).or_default(),
+            None => &mut self.lasting,
+        };
+        sums.add(&record, &mut self.scratch);
+    }
+
+    /// All of it as it is at the last millisecond of a second before the end.
+    fn at(mut self, moment_ms: u64) -> Sums {
+        let mut sums = self.lasting;
+        let left = self.by_second.range(moment_ms / 1000 + 1..);
+        left.for_each(|(_, of_second)| sums.merge(of_second));
+        let left = self.changing.into_iter();
+        left.filter_map(|record| record.at(moment_ms))
+            .for_each(|record| sums.add(&record, &mut self.scratch));
+        sums
     }
 }
 
@@ -179,23 +243,20 @@ struct Sums {
     offsets: RecordDigest,
     basic: RecordDigest,
     least: Option<StreamDetail>,
-    bytes: Vec<u8>,
 }
 
 impl Sums {
-    fn add(&mut self, record: &Record) {
-        let super::record::Value::Stream(stream) = &record.value else {
-            self.bytes.clear();
-            encode_record(record, &mut self.bytes);
+    /// Adds a record, encoded in `scratch`.
+    fn add(&mut self, record: &Record, scratch: &mut Vec<u8>) {
+        let Value::Stream(stream) = &record.value else {
+            scratch.clear();
+            encode_record(record, scratch);
             for sum in [&mut self.activity, &mut self.offsets, &mut self.basic] {
-                sum.add(&self.bytes);
+                sum.add(scratch);
             }
             return;
         };
-        let least = self
-            .least
-            .map_or(stream.detail, |least| least.min(stream.detail));
-        self.least = Some(least);
+        self.saw(stream.detail);
         let mut lowered = record.clone();
         let sums = [
             (StreamDetail::Activity, &mut self.activity),
@@ -204,10 +265,21 @@ impl Sums {
         ];
         for (detail, sum) in sums {
             lowered.lower_to(detail);
-            self.bytes.clear();
-            encode_record(&lowered, &mut self.bytes);
-            sum.add(&self.bytes);
+            scratch.clear();
+            encode_record(&lowered, scratch);
+            sum.add(scratch);
         }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.activity.merge(&other.activity);
+        self.offsets.merge(&other.offsets);
+        self.basic.merge(&other.basic);
+        other.least.into_iter().for_each(|detail| self.saw(detail));
+    }
+
+    fn saw(&mut self, detail: StreamDetail) {
+        self.least = Some(self.least.map_or(detail, |least| least.min(detail)));
     }
 
     fn count(&self) -> u64 {

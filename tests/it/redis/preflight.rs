@@ -1,6 +1,7 @@
 //! What a plan refuses before anything is touched, and what stops a restore that has begun.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keepstone_engine::source::{Phase, SourceErrorKind, Target as _};
@@ -180,6 +181,84 @@ fn memory_that_runs_out_while_staging_stops_it_before_a_live_key_is_evicted() {
     assert_eq!(error.kind(), SourceErrorKind::NoSpace, "{error:?}");
     target.rollback(&plan, Phase::Staging).unwrap();
     assert!(live(&server, 0) == old, "live keys were evicted");
+}
+
+fn number(server: &RedisServer, section: &str, name: &str) -> u64 {
+    let text: String = cmd("INFO")
+        .arg(section)
+        .query(&mut server.connection())
+        .unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn reading_back_what_was_staged_evicts_no_live_key() {
+    const KEYS: u64 = 6;
+    let source = RedisServer::start();
+    for n in 0..KEYS {
+        // A repetition so far away is not compressed.
+        let long = text(n, 1 << 20).repeat(20);
+        let () = source.connection().set(format!("big:{n}"), long).unwrap();
+    }
+    let captured = capture(source.settings()).unwrap();
+    drop(source);
+
+    let server = RedisServer::with(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut pipe = redis::pipe();
+    for n in 0..20_000_u64 {
+        pipe.set(format!("live:{n}"), text(n, 100)).ignore();
+    }
+    pipe.exec(&mut server.connection()).unwrap();
+    let options = RedisRestoreOptions {
+        databases: BTreeMap::from([(0, 1)]),
+        ..RedisRestoreOptions::default()
+    };
+    let target = target(&server, options);
+    let estimated = target.plan(&captured).unwrap().size_bytes;
+    // Staging wants some room to spare.
+    let limit = number(&server, "memory", "used_memory") + estimated + (64 << 20);
+    cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg(limit)
+        .exec(&mut server.connection())
+        .unwrap();
+    let plan = target.plan(&captured).unwrap();
+    // Others go on using the server: with each of their commands it looks at its memory.
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut connection = server.connection();
+            while !is_done.load(Ordering::Relaxed) {
+                let _: Option<String> = connection.get("live:7").unwrap();
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        let read = target
+            .stage(&plan, &captured)
+            .and_then(|()| target.validate(&plan, &captured));
+        is_done.store(true, Ordering::Relaxed);
+        assert_eq!(read.unwrap().differences, [""; 0]);
+    });
+    assert_eq!(number(&server, "stats", "evicted_keys"), 0);
+    assert_eq!(keys(&server, 0), 20_000);
+
+    // Where there is no room for even one of them a second time, nothing is read.
+    let limit = number(&server, "memory", "used_memory") + (10 << 20);
+    cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg(limit)
+        .exec(&mut server.connection())
+        .unwrap();
+    let error = target.validate(&plan, &captured).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::NoSpace, "{error:?}");
+    assert_eq!(number(&server, "stats", "evicted_keys"), 0);
+    target.switch(&plan).unwrap();
+    assert_eq!((keys(&server, 0), keys(&server, 1)), (20_000, 6));
 }
 
 #[test]

@@ -275,6 +275,33 @@ fn expiries_are_kept_shifted_or_dropped() {
 }
 
 #[test]
+fn what_expires_soon_is_compared_too() {
+    let server = RedisServer::start();
+    let mut connection = server.connection();
+    let now: (u64, u64) = cmd("TIME").query(&mut connection).unwrap();
+    for n in 0..500_u64 {
+        cmd("SET")
+            .arg(format!("soon:{n}"))
+            .arg(n)
+            .arg("PXAT")
+            .arg(now.0 * 1000 + 100_000 + 700 * n)
+            .exec(&mut connection)
+            .unwrap();
+    }
+    let captured = capture(server.settings()).unwrap();
+    let (plan, validation) = staged(&server, &captured, RedisRestoreOptions::default());
+    assert_eq!((validation.records, validation.expired), (500, 0));
+    let () = cmd("SET")
+        .arg("soon:77")
+        .arg("another")
+        .arg("KEEPTTL")
+        .query(&mut server.connection_to(15))
+        .unwrap();
+    let validation = fresh(&server).validate(&plan, &captured).unwrap();
+    assert_eq!(validation.differences.len(), 1, "{validation:?}");
+}
+
+#[test]
 fn functions_are_restored_when_asked_for_and_come_back() {
     let server = RedisServer::start();
     let library = |name: &str, value: u32| {

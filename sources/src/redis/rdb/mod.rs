@@ -35,6 +35,9 @@ pub enum RdbError {
     /// The bytes make no sense.
     #[error("the dump is damaged: {0}")]
     Corrupt(&'static str),
+    /// A collection has no element. To a server that is no key, though old ones could come to hold some.
+    #[error("the dump is damaged: a collection has no element")]
+    Empty,
     /// The bytes make sense to somebody else.
     #[error("the dump holds {0}, which cannot be captured")]
     Unsupported(String),

@@ -10,12 +10,12 @@ use crate::redis::record::{StreamDetail, Strings, Value};
 const PACKED_NODE: u64 = 2;
 const PLAIN_NODE: u64 = 1;
 
-/// Reads the value that the type byte announces.
+/// Reads the value that the type byte announces, to its end also where it turns out to be empty.
 pub(super) fn read_value<R: Read>(kind: u8, input: &mut Input<R>) -> Result<Value, RdbError> {
     match kind {
         0 => Ok(Value::String(input.string()?)),
         1 => list(strings(input, 1)?),
-        2 => Ok(Value::set(&strings(input, 1)?)?),
+        2 => set(&strings(input, 1)?),
         3 => sorted_set(input, text_score),
         4 => hash(&strings(input, 2)?, &[]),
         5 => sorted_set(input, Input::f64_le),
@@ -31,7 +31,7 @@ pub(super) fn read_value<R: Read>(kind: u8, input: &mut Input<R>) -> Result<Valu
         17 => sorted_set_of(&elements(&input.string()?, Packing::Listpack)?),
         18 => quicklist(input, Packing::Listpack),
         19 => stream::read_stream(input, StreamDetail::Offsets),
-        20 => Ok(Value::set(&elements(&input.string()?, Packing::Listpack)?)?),
+        20 => set(&elements(&input.string()?, Packing::Listpack)?),
         21 => stream::read_stream(input, StreamDetail::Activity),
         24 => expiring_hash(input),
         25 => {
@@ -80,7 +80,7 @@ fn append_elements(all: &mut Strings, packed: &[u8], packing: Packing) -> Result
 
 fn list(strings: Strings) -> Result<Value, RdbError> {
     if strings.is_empty() {
-        return Err(RdbError::Corrupt("a list is empty"));
+        return Err(RdbError::Empty);
     }
     Ok(Value::List(strings))
 }
@@ -105,7 +105,14 @@ fn quicklist<R: Read>(input: &mut Input<R>, packing: Packing) -> Result<Value, R
 fn set_of_intset(packed: &[u8]) -> Result<Value, RdbError> {
     let mut members = Strings::new();
     compact::intset(packed, |number| members.push(number.to_string().as_bytes()))?;
-    Ok(Value::set(&members)?)
+    set(&members)
+}
+
+fn set(members: &Strings) -> Result<Value, RdbError> {
+    if members.is_empty() {
+        return Err(RdbError::Empty);
+    }
+    Ok(Value::set(members)?)
 }
 
 fn sorted_set<R: Read>(
@@ -117,6 +124,9 @@ fn sorted_set<R: Read>(
     for _ in 0..input.length()? {
         members.push(&input.string()?);
         scores.push(number(score(input)?)?);
+    }
+    if members.is_empty() {
+        return Err(RdbError::Empty);
     }
     Ok(Value::sorted_set(&members, &scores)?)
 }
@@ -207,10 +217,11 @@ fn hash_of_triples(triples: &Strings) -> Result<Value, RdbError> {
 }
 
 fn even(strings: &Strings, each: usize) -> Result<(), RdbError> {
-    if strings.is_empty() || !strings.len().is_multiple_of(each) {
-        return Err(RdbError::Corrupt(
-            "a collection is empty or ends inside an element",
-        ));
+    if strings.is_empty() {
+        return Err(RdbError::Empty);
+    }
+    if !strings.len().is_multiple_of(each) {
+        return Err(RdbError::Corrupt("a collection ends inside an element"));
     }
     Ok(())
 }

@@ -31,6 +31,13 @@ pub enum Event {
         /// The key and its value.
         record: Record,
     },
+    /// A key with a collection that has no element. Servers leave such keys out when they load a dump.
+    Empty {
+        /// Number of the database.
+        db: u32,
+        /// The key.
+        key: Vec<u8>,
+    },
 }
 
 /// Reads events off a stream.
@@ -129,13 +136,21 @@ impl<R: Read> RdbReader<R> {
 
     fn key(&mut self, kind: u8) -> Result<Event, RdbError> {
         self.current = self.input.string()?;
-        let value = object::read_value(kind, &mut self.input)?;
-        Ok(Event::Key {
-            db: self.db,
-            record: Record {
-                key: std::mem::take(&mut self.current),
-                expires_ms: self.expires_ms.take(),
-                value,
+        let value = match object::read_value(kind, &mut self.input) {
+            Err(RdbError::Empty) => None,
+            value => Some(value?),
+        };
+        let (db, key) = (self.db, std::mem::take(&mut self.current));
+        let expires_ms = self.expires_ms.take();
+        Ok(match value {
+            None => Event::Empty { db, key },
+            Some(value) => Event::Key {
+                db,
+                record: Record {
+                    key,
+                    expires_ms,
+                    value,
+                },
             },
         })
     }

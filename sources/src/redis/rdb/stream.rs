@@ -6,6 +6,7 @@ use std::io::Read;
 use super::compact::{self, Element};
 use super::input::network_order;
 use super::{Input, RdbError};
+use crate::redis::format::RECORD_BYTES_MAX;
 use crate::redis::record::{
     Consumer, Entries, Group, Pending, Stream, StreamDetail, StreamId, Value,
 };
@@ -21,7 +22,7 @@ pub(super) fn read_stream<R: Read>(
     let mut entries = Entries::default();
     for _ in 0..input.length()? {
         let first = node_id(&input.string()?)?;
-        read_node(first, &input.string()?, &mut entries)?;
+        read_node(first, &input.string()?, &mut entries, RECORD_BYTES_MAX)?;
     }
     if !entries.iter().map(|(id, _)| id).is_sorted_by(|a, b| a < b) {
         return Err(RdbError::Corrupt("entries of a stream are not in order"));
@@ -80,8 +81,14 @@ fn read_id<R: Read>(input: &mut Input<R>) -> Result<StreamId, RdbError> {
     })
 }
 
-/// Reads one node: counts, the fields of its first entry, then entries that refer to them.
-fn read_node(first: StreamId, packed: &[u8], entries: &mut Entries) -> Result<(), RdbError> {
+/// Reads one node: counts, the fields of its first entry, then entries that refer to them. A field is in the dump once
+/// and in a record with each entry, so that a short dump can stand for much more than memory holds.
+pub(super) fn read_node(
+    first: StreamId,
+    packed: &[u8],
+    entries: &mut Entries,
+    bytes_max: u64,
+) -> Result<(), RdbError> {
     let mut elements = Vec::new();
     compact::listpack(packed, |element| {
         elements.push(element);
@@ -106,6 +113,10 @@ fn read_node(first: StreamId, packed: &[u8], entries: &mut Entries) -> Result<()
         .ok_or(RdbError::Corrupt("a stream node has an impossible count"))?;
     for _ in 0..total {
         read_entry(first, &fields, &mut next, entries)?;
+        if u64::try_from(entries.size_bytes()).unwrap_or(u64::MAX) > bytes_max {
+            let what = format!("a stream with more than {bytes_max} bytes of entries");
+            return Err(RdbError::Unsupported(what));
+        }
     }
     if next().is_ok() {
         return Err(RdbError::Corrupt(

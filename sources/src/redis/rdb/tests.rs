@@ -1,7 +1,7 @@
 //! Every encoding that a server may send, made by hand: no single server makes them all.
 
 use super::*;
-use crate::redis::record::{Record, Strings, Value};
+use crate::redis::record::{Entries, Record, StreamId, Strings, Value};
 
 const LISTPACK: &[u8] = b"\x11\0\0\0\x04\0\x81a\x02\x01\x01\x81b\x02\x02\x01\xff";
 const ZIPLIST: &[u8] = b"\x15\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xf3\xff";
@@ -143,6 +143,81 @@ fn what_cannot_be_kept_is_refused_by_name() {
         other[at] ^= 1;
         assert!(open_payload(&other).is_err(), "a flip at {at}");
     }
+}
+
+/// Collections without elements, in every encoding that can say so: the type, then the value.
+fn empties() -> Vec<Vec<u8>> {
+    let listpack = string(b"\x07\0\0\0\0\0\xff");
+    let ziplist = string(b"\x0b\0\0\0\x0a\0\0\0\0\0\xff");
+    let mut all: Vec<Vec<u8>> = (1..=5).map(|kind| vec![kind, 0]).collect();
+    all.push([b"\x09".as_slice(), &string(b"\0\xff")].concat());
+    all.push([b"\x0b".as_slice(), &string(b"\x02\0\0\0\0\0\0\0")].concat());
+    all.extend([10, 12, 13].map(|kind| [&[kind], ziplist.as_slice()].concat()));
+    all.extend([16, 17, 20].map(|kind| [&[kind], listpack.as_slice()].concat()));
+    all.extend([14, 18].map(|kind| vec![kind, 0]));
+    all.push([b"\x18".as_slice(), &[0; 9]].concat());
+    all.push([b"\x19".as_slice(), &[0; 8], &listpack].concat());
+    all
+}
+
+#[test]
+fn a_collection_without_elements_is_no_value_and_spoils_no_dump() {
+    let mut dump = b"REDIS0011\xfe\x01".to_vec();
+    for body in empties() {
+        let error = open_payload(&payload(&body)).unwrap_err();
+        assert!(
+            matches!(error, RdbError::Empty),
+            "type {}: {error}",
+            body[0]
+        );
+        dump.extend_from_slice(b"\xfc\x05\0\0\0\0\0\0\0");
+        dump.extend_from_slice(&body[..1]);
+        dump.extend_from_slice(b"\x01e");
+        dump.extend_from_slice(&body[1..]);
+    }
+    dump.extend_from_slice(b"\x00\x01a\x011\xff\0\0\0\0\0\0\0\0");
+    let mut found = events(&dump).unwrap();
+    let last = Event::Key {
+        db: 1,
+        record: Record {
+            key: b"a".to_vec(),
+            // None of those before it.
+            expires_ms: None,
+            value: Value::String(b"1".to_vec()),
+        },
+    };
+    assert_eq!(found.pop(), Some(last));
+    let empty = Event::Empty {
+        db: 1,
+        key: b"e".to_vec(),
+    };
+    assert_eq!(found, vec![empty; empties().len()]);
+}
+
+/// A node of a stream: one field of ten bytes, and so many entries that have it.
+fn node(entries: u8) -> Vec<u8> {
+    let mut body = vec![entries, 1, 0, 1, 1, 1, 0x8a];
+    body.extend_from_slice(b"0123456789\x0b\x00\x01");
+    for at in 0..entries {
+        body.extend_from_slice(&[2, 1, at, 1, 0, 1, 0x81, b'v', 2, 4, 1]);
+    }
+    let mut node = vec![u8::try_from(body.len() + 7).unwrap(), 0, 0, 0, 0xff, 0xff];
+    node.extend_from_slice(&body);
+    node.push(0xff);
+    node
+}
+
+#[test]
+fn fields_that_many_entries_share_do_not_fill_the_memory() {
+    let first = StreamId { ms: 1, seq: 0 };
+    let read = |bytes_max| {
+        let mut entries = Entries::default();
+        stream::read_node(first, &node(20), &mut entries, bytes_max).map(|()| entries)
+    };
+    let entries = read(220).unwrap();
+    assert_eq!((entries.len(), entries.size_bytes()), (20, 220));
+    let error = read(219).unwrap_err();
+    assert!(matches!(error, RdbError::Unsupported(_)), "{error}");
 }
 
 fn dump() -> Vec<u8> {

@@ -1,0 +1,210 @@
+//! The marks of a restore: what is done where they, or what they tell of, were taken away by somebody.
+
+use std::collections::BTreeMap;
+
+use keepstone_engine::source::{Phase, SourceErrorKind, Target as _};
+use keepstone_sources::redis::RedisRestoreOptions;
+use keepstone_testkit::servers::redis::RedisServer;
+use redis::{Commands as _, cmd};
+
+use super::capture::{capture, records};
+use super::restore::{fresh, keys, live, scene, staged};
+
+const MARK: &str = "keepstone:restore";
+
+fn both_ways() -> Vec<(RedisRestoreOptions, u32)> {
+    let single = RedisRestoreOptions {
+        key_patterns: vec!["*e*".to_owned()],
+        ..RedisRestoreOptions::default()
+    };
+    // Each way with each of the two databases in which something is kept.
+    let whole = RedisRestoreOptions::default();
+    vec![
+        (whole.clone(), 15),
+        (whole, 14),
+        (single.clone(), 14),
+        (single, 12),
+    ]
+}
+
+fn flush(server: &RedisServer, db: u32) {
+    cmd("FLUSHDB").exec(&mut server.connection_to(db)).unwrap();
+}
+
+fn into_fifteen() -> RedisRestoreOptions {
+    RedisRestoreOptions {
+        databases: BTreeMap::from([(0, 15)]),
+        ..RedisRestoreOptions::default()
+    }
+}
+
+#[test]
+fn nothing_is_rolled_back_if_one_of_several_databases_lost_what_was_kept() {
+    for (options, lost_db) in both_ways() {
+        let (server, captured) = scene();
+        let old = [live(&server, 0), live(&server, 3)];
+        let (plan, _) = staged(&server, &captured, options);
+        fresh(&server).switch(&plan).unwrap();
+        for db in [0, 3] {
+            let () = server.connection_to(db).set("since", "live").unwrap();
+        }
+        let new = [live(&server, 0), live(&server, 3)];
+        assert_ne!(new, old);
+        flush(&server, lost_db);
+        let undone = fresh(&server).rollback(&plan, Phase::Switched).unwrap_err();
+        let finished = fresh(&server).switch(&plan).unwrap_err();
+        for error in [undone, finished] {
+            assert_eq!(error.kind(), SourceErrorKind::Missing, "{error}");
+            assert!(
+                error.to_string().contains(&format!("database {lost_db}")),
+                "{error}"
+            );
+        }
+        assert_eq!([live(&server, 0), live(&server, 3)], new);
+        // What the other one keeps can be discarded.
+        fresh(&server).discard(&plan).unwrap();
+        assert_eq!([live(&server, 0), live(&server, 3)], new);
+        assert_eq!((12..16).map(|db| keys(&server, db)).sum::<i64>(), 0);
+    }
+}
+
+#[test]
+fn nothing_is_switched_if_one_of_several_databases_lost_what_was_staged() {
+    for (options, lost_db) in both_ways() {
+        let (server, captured) = scene();
+        let old = [live(&server, 0), live(&server, 3)];
+        let (plan, _) = staged(&server, &captured, options);
+        flush(&server, lost_db);
+        let error = fresh(&server).switch(&plan).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Missing, "{error}");
+        assert!(
+            error.to_string().contains(&format!("database {lost_db}")),
+            "{error}"
+        );
+        assert_eq!([live(&server, 0), live(&server, 3)], old);
+        // Where the first of them lost its mark nothing tells any more whether there was a switch.
+        let decides = plan.state["places"][0]["keep"].as_u64();
+        let decides = decides.or(plan.state["places"][0]["staging"].as_u64());
+        let undone = fresh(&server).rollback(&plan, Phase::Switching);
+        assert_eq!(
+            undone.is_err(),
+            decides == Some(lost_db.into()),
+            "{undone:?}"
+        );
+        assert_eq!([live(&server, 0), live(&server, 3)], old);
+    }
+}
+
+#[test]
+fn what_is_kept_without_its_mark_is_not_said_to_be_removed() {
+    let (server, captured) = scene();
+    let (plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    let error = fresh(&server).discard(&plan).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+    fresh(&server).switch(&plan).unwrap();
+    let kept = |db| {
+        keys(&server, db)
+            - i64::from(
+                cmd("EXISTS")
+                    .arg(MARK)
+                    .query::<bool>(&mut server.connection_to(db))
+                    .unwrap(),
+            )
+    };
+    for lost in [&[14][..], &[15]] {
+        for db in lost {
+            let () = server.connection_to(*db).del(MARK).unwrap();
+        }
+        let error = fresh(&server).discard(&plan).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+        assert!(error.to_string().contains("database 1"), "{error}");
+        assert_eq!((kept(15), kept(14)), (51, 51));
+    }
+    // One was emptied, and the other is somebody's: the answer tells how to say so.
+    flush(&server, 15);
+    let error = fresh(&server).discard(&plan).unwrap_err();
+    let advice = std::error::Error::source(&error).unwrap().to_string();
+    let mark = advice.split('"').nth(1).unwrap();
+    let () = server.connection_to(14).set(MARK, mark).unwrap();
+    fresh(&server).discard(&plan).unwrap();
+    fresh(&server).discard(&plan).unwrap_err();
+    assert_eq!((keys(&server, 15), keys(&server, 14)), (0, 51));
+    flush(&server, 14);
+    fresh(&server).discard(&plan).unwrap();
+}
+
+#[test]
+fn a_database_that_another_restore_has_taken_holds_nothing_of_an_earlier_one() {
+    let (server, captured) = scene();
+    let (plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&plan).unwrap();
+    // As after a discard that was killed before it was written down.
+    for db in [14, 15] {
+        flush(&server, db);
+    }
+    let (other, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&other).unwrap();
+    fresh(&server).discard(&plan).unwrap();
+    assert_eq!(
+        (keys(&server, 15), keys(&server, 14)),
+        (keys_of(&captured, 0), 2)
+    );
+    fresh(&server).rollback(&other, Phase::Switched).unwrap();
+}
+
+fn keys_of(captured: &keepstone_testkit::memory::MemoryCapture, db: u32) -> i64 {
+    // What is kept is what the first restore had made live, and the mark.
+    i64::try_from(records(captured, db).len()).unwrap() + 1
+}
+
+#[test]
+fn the_mark_of_an_undone_restore_hides_no_data() {
+    let (server, captured) = scene();
+    let (plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&plan).unwrap();
+    fresh(&server).rollback(&plan, Phase::Switched).unwrap();
+    let mark: String = server.connection_to(15).get(MARK).unwrap();
+    assert!(mark.starts_with("undone"), "{mark}");
+    let () = server.connection_to(15).set("app", "data").unwrap();
+    let again = capture(server.settings()).unwrap();
+    let names: Vec<_> = records(&again, 15)
+        .into_iter()
+        .map(|record| record.key)
+        .collect();
+    assert_eq!(names, [b"app"]);
+    assert_eq!(again.report.warnings, [""; 0]);
+}
+
+#[test]
+fn the_mark_of_an_undone_restore_is_no_hindrance_in_the_database_that_is_restored() {
+    let (server, captured) = scene();
+    let (plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&plan).unwrap();
+    fresh(&server).rollback(&plan, Phase::Switched).unwrap();
+    let () = server.connection_to(15).set("app", "data").unwrap();
+    let (plan, _) = staged(&server, &captured, into_fifteen());
+    fresh(&server).switch(&plan).unwrap();
+    let is_marked: bool = server.connection_to(15).exists(MARK).unwrap();
+    assert!(!is_marked, "a mark is live");
+    let again = capture(server.settings()).unwrap();
+    assert_eq!(again.content("db/15"), captured.content("db/0"));
+    fresh(&server).rollback(&plan, Phase::Switched).unwrap();
+    let app: String = server.connection_to(15).get("app").unwrap();
+    assert_eq!((app.as_str(), keys(&server, 15)), ("data", 1));
+}
+
+#[test]
+fn a_capture_of_what_a_restore_has_kept_can_be_restored() {
+    let (server, captured) = scene();
+    let (plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    let old = live(&server, 0);
+    fresh(&server).switch(&plan).unwrap();
+    let mut settings = server.settings();
+    settings.db = Some(15);
+    let kept = capture(settings).unwrap();
+    assert_eq!(kept.content("db/15"), old);
+    let other = RedisServer::start();
+    let (plan, _) = staged(&other, &kept, RedisRestoreOptions::default());
+    fresh(&other).switch(&plan).unwrap();
+    assert_eq!(live(&other, 15), old);
+}
