@@ -216,7 +216,8 @@ fn source_exit(error: &SourceError, otherwise: ExitCode) -> ExitCode {
 pub(crate) const DAMAGE_ADVICE: &str =
     "Run keepstone check --read-data: it names what is damaged and which snapshots stand on it.";
 
-fn engine_advice(error: &EngineError) -> Option<String> {
+/// What to do about a failure of the engine, a sentence.
+pub(crate) fn engine_advice(error: &EngineError) -> Option<String> {
     let advice = match error {
         EngineError::NoRepository { .. } => "Make one with keepstone init, or check --repo.",
         EngineError::WrongPassword => {

@@ -28,7 +28,7 @@ pub(crate) enum ExitCode {
     SourceFailed = 23,
     /// No space left.
     NoSpace = 24,
-    /// What was restored is not what was saved; everything was rolled back.
+    /// What was restored is not what was saved. Live systems were rolled back; files in a folder stay, and are named.
     ValidationFailed = 25,
     /// The repository needs a format or a feature that this version lacks.
     UnknownFormat = 26,
@@ -85,7 +85,7 @@ impl ExitCode {
             Self::Fenced => "this writer was fenced",
             Self::SourceFailed => "a source failed",
             Self::NoSpace => "no space left",
-            Self::ValidationFailed => "validation failed, rolled back",
+            Self::ValidationFailed => "validation failed; live systems rolled back",
             Self::UnknownFormat => "unknown format or feature",
             Self::Interrupted => "interrupted",
         }

@@ -1,7 +1,7 @@
 //! What this machine remembers of each repository it has used, by address: noticed is another repository in its place,
 //! another key, and snapshots that were taken away.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use keepstone_engine::backend::address::RepositoryAddress;
 use keepstone_engine::id::SnapshotId;
@@ -87,28 +87,30 @@ impl Context {
         }
     }
 
-    /// Remembers a snapshot that was just committed.
-    pub(crate) fn remember_snapshot(
-        &self,
-        id: SnapshotId,
-        snapshot: &Snapshot,
-    ) -> Result<(), CliError> {
+    /// Remembers a snapshot that was just committed. What fails is warned of: the snapshot is saved.
+    pub(crate) fn remember_snapshot(&self, id: SnapshotId, snapshot: &Snapshot) {
         let listed = Listed {
             id,
             snapshot: snapshot.clone(),
             stored_at_ns: None,
         };
-        let Some(mut pin) = self.known_pin()? else {
-            return Ok(());
-        };
-        pin.take(&[listed]);
-        self.remember_pin(&pin);
-        Ok(())
+        match self.known_pin() {
+            Ok(Some(mut pin)) => {
+                pin.take(&[listed]);
+                self.remember_pin(&pin);
+            }
+            Ok(None) => {}
+            Err(error) => self.say_forgetful(
+                "the snapshot is saved, but cannot be looked for later",
+                &error,
+            ),
+        }
     }
 
     /// Where the memory lies.
     fn pin_place(&self) -> Result<(PrivateFolder, String), CliError> {
         let address: RepositoryAddress = self.settings.repository()?.parse()?;
+        let address = absolute(address, &self.folder);
         let name = blake3::hash(address.to_string().as_bytes()).to_hex();
         let folder = self.state()?.folder("pins")?;
         Ok((folder, name.get(..32).unwrap_or_default().to_owned()))
@@ -167,5 +169,57 @@ impl Context {
         let advice = advice.unwrap_or_default();
         let text = format!("{what}: {}{advice}", error.message());
         self.ui.warning_once(&printable(&text));
+    }
+}
+
+/// One text for one folder, wherever it is named from: two folders must never share a memory. What no system call is asked
+/// about stays as it is: `..` behind a name, which may be a link.
+fn absolute(address: RepositoryAddress, from: &Path) -> RepositoryAddress {
+    let RepositoryAddress::Folder(path) = address else {
+        return address;
+    };
+    let mut whole = PathBuf::new();
+    // The folder that the system names us holds no link, so that `..` leads to the one above it.
+    let mut is_ours = path.is_relative();
+    if is_ours {
+        whole.push(from);
+    }
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if is_ours => drop(whole.pop()),
+            part => {
+                is_ours = false;
+                whole.push(part);
+            }
+        }
+    }
+    RepositoryAddress::Folder(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_folder_has_one_address_and_two_have_two() {
+        let at = |text: &str, from: &str| absolute(text.parse().unwrap(), from.as_ref());
+        let known = at("/home/me/rel", "/");
+        for (text, from) in [
+            ("rel", "/home/me"),
+            ("./rel/", "/home/me"),
+            ("../me/rel", "/home/me"),
+            ("../../rel", "/home/me/a/b"),
+            ("local:rel", "/home/me"),
+            ("file:///home/me/rel/", "/srv"),
+            ("/home//me/./rel", "/srv"),
+        ] {
+            assert_eq!(at(text, from), known, "{text} from {from}");
+        }
+        assert_ne!(at("rel", "/home/you"), known);
+        // `x` may be a link to anywhere.
+        assert_ne!(at("x/../rel", "/home/me"), known);
+        let remote = "s3://bucket/rel";
+        assert_eq!(at(remote, "/home/me"), remote.parse().unwrap());
     }
 }

@@ -7,19 +7,21 @@ use keepstone_engine::Error;
 use keepstone_engine::backend::address::RepositoryAddress;
 use keepstone_engine::backend::credentials::Credentials;
 use keepstone_engine::backend::foreign::{self, Occupant};
-use keepstone_engine::backend::{self, Backend, BackendErrorKind};
+use keepstone_engine::backend::{self, Backend, BackendErrorKind, ByteRange, ObjectKey};
 use keepstone_engine::backup::WriterHistory;
 use keepstone_engine::crypto::{KdfParameters, Secret, SlotInfo};
 use keepstone_engine::id::WriterId;
 use keepstone_engine::repo::{self, InitOptions, Repo};
 use keepstone_engine::session::SessionRecord;
-use keepstone_engine::snapshot::select::Filter;
+use keepstone_engine::snapshot::select::{Filter, Listed};
 
 use crate::args::FilterArgs;
 use crate::cache::CacheUse;
 use crate::context::{Context, UnlockWith};
 use crate::error::CliError;
 use crate::state::PrivateFolder;
+use crate::ui::Ui;
+use crate::ui::format::printable;
 
 /// What this program calls itself in records.
 pub(crate) const PROGRAM: &str = concat!("keepstone ", env!("CARGO_PKG_VERSION"));
@@ -66,6 +68,8 @@ impl Context {
             Occupant::Unknown(name) => return Err(Self::occupied(&address, &name)),
         }
         let (secret, kdf) = self.unlock_new()?.into_parts();
+        // Before there is a folder.
+        refuse_weak_key(&secret, kdf)?;
         let backend = backend::create_backend(&address, &credentials)
             .map_err(|error| failed("make", error))?;
         if backend.must_be_probed() {
@@ -132,6 +136,11 @@ impl Context {
 
     /// Opens the repository, with what the verb wants of the cache.
     pub(crate) fn open_repo_with(&self, cache: CacheUse) -> Result<Repo, CliError> {
+        self.open_repo_and_secret(cache).map(|(repo, _)| repo)
+    }
+
+    /// Opens the repository, and hands back what opened it: whoever asked again could be told something else.
+    pub(crate) fn open_repo_and_secret(&self, cache: CacheUse) -> Result<(Repo, Secret), CliError> {
         let backend = self.open_backend()?;
         // Before the password is asked for: there may be nothing to open.
         let config = repo::config_of(backend.as_ref())?;
@@ -139,7 +148,7 @@ impl Context {
         let backend = self.cached(backend, config.id, cache)?;
         let repo = repo::open(backend, &secret)?;
         self.check_pin(&repo)?;
-        Ok(repo)
+        Ok((repo, secret))
     }
 
     fn open_backend(&self) -> Result<Arc<dyn Backend>, CliError> {
@@ -234,8 +243,35 @@ impl WriterState {
         })
     }
 
-    /// What was committed before.
-    pub(crate) fn history(&self) -> Result<WriterHistory, CliError> {
+    /// What this writer committed before: as remembered, or as listed, where the memory lags behind because the state folder
+    /// was full or the run was killed after its commit.
+    pub(crate) fn history<'a>(
+        &self,
+        repo: &Repo,
+        writer: WriterId,
+        listed: impl Iterator<Item = &'a Listed>,
+    ) -> Result<WriterHistory, CliError> {
+        let remembered = self.remembered()?;
+        let ours = listed.filter(|listed| listed.snapshot.writer == writer);
+        let newest = ours.max_by_key(|listed| listed.snapshot.counter);
+        let Some(newest) = newest.filter(|l| l.snapshot.counter >= remembered.counter) else {
+            return Ok(remembered);
+        };
+        let key = ObjectKey::end(newest.id);
+        let end = repo.backend().get(&key, ByteRange::All);
+        let end = end.map_err(|source| Error::Backend {
+            act: "read",
+            object: key.to_string(),
+            source,
+        })?;
+        Ok(WriterHistory {
+            counter: newest.snapshot.counter.saturating_add(1),
+            previous: Some(blake3::hash(&end).to_hex().to_string()),
+            last: Some(newest.id),
+        })
+    }
+
+    fn remembered(&self) -> Result<WriterHistory, CliError> {
         let path = self.folder.path().join("history");
         match std::fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json).map_err(|error| CliError::File {
@@ -254,8 +290,18 @@ impl WriterState {
         }
     }
 
+    /// Remembers what was committed. That it cannot is no failure of what was committed: the next run finds it listed.
+    pub(crate) fn remember_or_warn(&self, history: &WriterHistory, ui: &Ui) {
+        if let Err(error) = self.remember(history) {
+            ui.warning(&printable(&format!(
+                "the snapshot is saved, but this machine cannot remember it: {}",
+                error.message()
+            )));
+        }
+    }
+
     /// Remembers what was committed.
-    pub(crate) fn remember(&self, history: &WriterHistory) -> Result<(), CliError> {
+    fn remember(&self, history: &WriterHistory) -> Result<(), CliError> {
         let json = serde_json::to_vec(history).unwrap_or_default();
         self.folder
             .replace("history", &json)
@@ -265,6 +311,15 @@ impl WriterState {
                 source,
             })
     }
+}
+
+/// Refuses a raw key that can be guessed, for a new slot.
+pub(crate) fn refuse_weak_key(secret: &Secret, kdf: KdfParameters) -> Result<(), CliError> {
+    let refused = repo::keys::refuse_weak(secret, kdf);
+    refused.map_err(|error| {
+        CliError::from(error)
+            .hint("Name a file of 32 random bytes, or to key add and key passwd one that does not exist: a good key is made in it.")
+    })
 }
 
 /// The engine's filter for what was typed.

@@ -20,6 +20,10 @@ const SECRET_PARAMETERS: [&str; 12] = [
 ///
 /// Looks for the last `@`, so that a password with a slash or a question mark in it is still seen as one.
 pub(crate) fn holds_secret(address: &str) -> bool {
+    // A command has many words, each of which may be an address.
+    if let Some(words) = address.strip_prefix("command:") {
+        return words.split_whitespace().any(holds_secret);
+    }
     let Some((_, rest)) = address.split_once("://") else {
         return false;
     };
@@ -63,6 +67,7 @@ mod tests {
             "postgres://u:p@w@h/db",
             "postgres://h/db?user=u&password=pw",
             "s3://bucket/x?Secret_Access_Key=pw",
+            "command:pg_dump -v 'postgres://u:pw@h/db'",
         ] {
             assert!(holds_secret(address), "{address}");
             assert!(!redacted(address).contains("pw"), "{address}");
@@ -79,6 +84,7 @@ mod tests {
             "sqlite:/var/lib/a:b@c.db",
             "s3://bucket?endpoint=http://localhost:9000",
             "postgres://h/db?password_file=/run/pw&sslmode=require",
+            "command:curl http://localhost:9200/_x -u me@example.org",
         ] {
             assert!(!holds_secret(address), "{address}");
         }

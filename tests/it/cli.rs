@@ -16,6 +16,7 @@ mod init;
 mod json;
 mod key;
 mod ls;
+mod memory;
 mod partial;
 mod prune;
 mod restore;

@@ -5,9 +5,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
-    Consistency, Export as _, ExportSink, Opened, Phase, Sink as _, Source as _, SourceError,
-    SourceErrorKind, Target as _,
+    CaptureReport, Consistency, Export as _, ExportSink, ItemInfo, Items, OpenFacts, Opened, Phase,
+    Sink as _, Source as _, SourceError, SourceErrorKind, Target as _,
 };
 use keepstone_sources::command::{
     CommandExport, CommandLine, CommandSettings, CommandSource, CommandTarget,
@@ -276,6 +277,121 @@ fn a_command_that_fails_or_does_not_read_to_the_end_fails_the_restore() {
     let error = stage("head -c 10 >/dev/null");
     assert_eq!(error.kind(), SourceErrorKind::Program);
     assert!(error.to_string().contains("before it had read everything"));
+}
+
+#[test]
+fn a_command_that_leaves_what_fits_into_the_pipe_has_not_read_it() {
+    let capture = capture(shell("seq 1 1000")).unwrap();
+    let stage = |text: &str| {
+        let target = CommandTarget::new(shell(text));
+        let plan = target.plan(&capture).unwrap();
+        target.stage(&plan, &capture)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let enough = folder.path().join("enough");
+    // One that never reads, one that reads a part, one that leaves the rest to a process that does not read either.
+    let holds = format!(
+        "exec 3<&0; (while [ ! -e {} ]; do sleep 0.1; done) <&3 >/dev/null 2>&1 &",
+        enough.display()
+    );
+    for text in ["true", "head -c 10 >/dev/null", "exec <&-", &holds] {
+        let error = stage(text).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Program, "{text}");
+        let said = error.to_string();
+        assert!(said.contains("before it had read everything"), "{said}");
+    }
+    std::fs::write(enough, "").unwrap();
+    // Late is not never.
+    stage("head -c 10 >/dev/null; sleep 0.3; cat >/dev/null").unwrap();
+    let error = stage("exit 3").unwrap_err();
+    assert_eq!(error.to_string(), "/bin/sh ended with status 3");
+}
+
+/// A capture of which only the first half can be read.
+struct Half(MemoryCapture);
+
+impl Items for Half {
+    fn open_facts(&self) -> &OpenFacts {
+        self.0.open_facts()
+    }
+
+    fn report(&self) -> &CaptureReport {
+        self.0.report()
+    }
+
+    fn walk(
+        &self,
+        visit: &mut dyn FnMut(ItemInfo) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        self.0.walk(visit)
+    }
+
+    fn get(&self, path: &RepoPath) -> Result<Option<ItemInfo>, SourceError> {
+        self.0.get(path)
+    }
+
+    fn read(
+        &self,
+        path: &RepoPath,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let content = self.0.content(&path.to_string());
+        take(&content[..content.len() / 2])?;
+        Err(SourceError::new(
+            SourceErrorKind::Engine,
+            "the rest is gone",
+        ))
+    }
+
+    fn read_from(
+        &self,
+        path: &RepoPath,
+        offset: u64,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        self.0.read_from(path, offset, take)
+    }
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_command_that_is_stopped_half_way_never_takes_the_part_for_the_whole() {
+    let half = Half(capture(shell("seq 1 100000")).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let committed = folder.path().join("committed");
+    let text = format!(
+        "trap '' TERM; cat >/dev/null; touch {}",
+        committed.display()
+    );
+    let target = CommandTarget::new(shell(&text));
+    let plan = target.plan(&half).unwrap();
+    let error = target.stage(&plan, &half).unwrap_err();
+    assert_eq!(error.to_string(), "the rest is gone");
+    assert!(!committed.exists());
+}
+
+#[test]
+fn a_command_that_may_not_be_ended_is_left_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let enough = folder.path().join("enough");
+    // In our own group it gets no signal, as one that runs as somebody else gets none.
+    let script = format!(
+        "setpgrp(0, getpgrp(getppid())); for (1..600) {{ last if -e '{}'; select(undef, undef, undef, 0.1) }}",
+        enough.display()
+    );
+    let argv = ["perl", "-e", &script].map(String::from);
+    let mut settings = CommandSettings::new(CommandLine::Argv(argv.to_vec())).unwrap();
+    settings.timeout = Some(Duration::from_millis(300));
+    let error = capture(settings).unwrap_err();
+    let said = error.to_string();
+    assert!(said.starts_with("perl did not end within 300ms"), "{said}");
+    assert!(said.contains("goes on as process "), "{said}");
+    assert!(is_running(&script));
+    std::fs::write(enough, "").unwrap();
+    wait_until("it ends by itself", || !is_running(&script));
 }
 
 #[test]

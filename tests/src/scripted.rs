@@ -99,9 +99,9 @@ impl Opened for OpenedScript<'_> {
     }
 }
 
-/// The password of every repository made here.
+/// The password of every repository made here, long enough for a raw key.
 pub fn secret() -> Secret {
-    Secret::new(b"of the tests".to_vec())
+    Secret::new(b"of the tests, and long enough to be a raw key".to_vec())
 }
 
 /// Makes a repository.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use keepstone_engine::backup::{BackupOptions, Bases, SourceRun, backup};
+use keepstone_engine::backup::{BackupOptions, Bases, SourceRun, WriterHistory, backup};
 use keepstone_engine::source::Source;
 use keepstone_sources::command::{CommandLine, CommandSettings, CommandSource};
 
@@ -178,9 +178,11 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
     };
     let repo = context.open_repo_with(cache)?;
     name_unfinished(context);
-    let parents = context.snapshots(&repo)?.snapshots;
     let state = WriterState::lock(context.repo_state(&repo)?)?;
-    let options = options(args, &request, &state, context)?;
+    // Nobody else commits as this writer any more.
+    let parents = context.snapshots(&repo)?.snapshots;
+    let history = state.history(&repo, context.writer_id()?, parents.iter())?;
+    let options = options(args, &request, history, context)?;
     let (names, sources) = open_sources(args, &request, context)?;
     let runs: Vec<_> = names
         .into_iter()
@@ -197,12 +199,20 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
     let clock = || context.clock.now_ns() + shift_ns;
     let done = backup(&repo, &runs, &options, &clock, &progress, &cancel());
     drop(progress);
-    let report = done.map_err(CliError::Capture)?;
+    // With --partial everything failed: that it saves the others would be no advice.
+    let failed = if args.partial {
+        CliError::Engine
+    } else {
+        CliError::Capture
+    };
+    let report = done.map_err(failed)?;
+    // What is saved is said, whatever becomes of the memory of it, and the other way round.
+    let told = tell_backup(&report, &parents, args.dry_run, context);
     if let Some(id) = report.id {
-        state.remember(&report.history)?;
-        context.remember_snapshot(id, &report.snapshot)?;
+        state.remember_or_warn(&report.history, &context.ui);
+        context.remember_snapshot(id, &report.snapshot);
     }
-    tell_backup(&report, &parents, args.dry_run, context)?;
+    told?;
     let failed = report.snapshot.is_partial();
     let skipped = report
         .snapshot
@@ -219,7 +229,7 @@ pub(crate) fn run(args: &BackupArgs, context: &Context) -> Result<ExitCode, CliE
 fn options(
     args: &BackupArgs,
     request: &BackupRequest,
-    state: &WriterState,
+    history: WriterHistory,
     context: &Context,
 ) -> Result<BackupOptions, CliError> {
     Ok(BackupOptions {
@@ -245,7 +255,7 @@ fn options(
         time_ns: request.time.map(|moment| moment.time_ns),
         skip_if_unchanged: args.skip_if_unchanged,
         dry_run: args.dry_run,
-        history: state.history()?,
+        history,
     })
 }
 

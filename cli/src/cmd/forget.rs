@@ -6,7 +6,7 @@ mod rules;
 pub(super) use decide::facts_of;
 
 use clap::Args;
-use keepstone_engine::forget::forget;
+use keepstone_engine::forget::{ForgetReport, forget};
 use keepstone_engine::id::SnapshotId;
 use keepstone_engine::snapshot::select::Listed;
 use serde::Serialize;
@@ -15,13 +15,13 @@ use self::decide::{Verdict, decide_all};
 use self::rules::{ForgetRequest, request};
 use super::prune::FenceArgs;
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, engine_advice, in_one_line};
 use crate::exit::ExitCode;
 use crate::keep::{KeepRules, TagList};
 use crate::reference::SnapshotRef;
 use crate::source_name::SourceName;
 use crate::ui::Table;
-use crate::ui::format::count;
+use crate::ui::format::{count, printable};
 use crate::ui::table::Align;
 
 const EXAMPLES: &str = "\
@@ -101,11 +101,7 @@ pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliE
         "retention"
     };
     let report = forget(&repo, &ids, reason, &context.host(), context.clock.now_ns())?;
-    for (id, error) in &report.failed {
-        context
-            .ui
-            .warning(&format!("snapshot {}: {error}", id.short()));
-    }
+    let failed = name_failed(&report, context);
     context.ui.line(&format!(
         "{} forgotten",
         count(report.forgotten.len() as u64, "snapshot")
@@ -117,11 +113,25 @@ pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliE
     if args.prune {
         super::prune::carry_out(&repo, false, &args.fencing, context)?;
     }
-    Ok(if report.failed.is_empty() {
-        ExitCode::Done
-    } else {
+    Ok(if failed {
         ExitCode::Incomplete
+    } else {
+        ExitCode::Done
     })
+}
+
+/// Warns of each snapshot that could not be forgotten, with why and what to do; answers whether there is one.
+pub(super) fn name_failed(report: &ForgetReport, context: &Context) -> bool {
+    for (id, error) in &report.failed {
+        let advice = engine_advice(error).map(|advice| format!(" ({advice})"));
+        let (id, why) = (id.short(), in_one_line(error));
+        let text = format!(
+            "snapshot {id} is not forgotten: {why}{}",
+            advice.unwrap_or_default()
+        );
+        context.ui.warning(&printable(&text));
+    }
+    !report.failed.is_empty()
 }
 
 #[derive(Serialize)]

@@ -14,10 +14,12 @@ use keepstone_engine::id::ObjectId;
 use keepstone_engine::repo::{Repo, keys};
 use serde::Serialize;
 
+use crate::cache::CacheUse;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::password::{self, PasswordFrom};
+use crate::repository::refuse_weak_key;
 use crate::time::rfc3339;
 use crate::ui::Table;
 use crate::ui::table::Align;
@@ -115,41 +117,46 @@ fn tell(changed: &KeyChanged, context: &Context) -> Result<ExitCode, CliError> {
 
 /// Lists and changes key slots.
 pub(crate) fn run(args: &KeyArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let repo = context.open_repo()?;
+    // Once: a second answer could be another one, and a pipe gives none.
+    let (repo, secret) = context.open_repo_and_secret(CacheUse::Kept)?;
     match &args.act {
-        KeyCommand::List => list(&repo, context),
+        KeyCommand::List => list(&repo, &secret, context),
         KeyCommand::Add(new) => {
             let id = add(new, &repo, context)?;
             context.ui.line(&format!("key {} added", id.short()))?;
             tell(&KeyChanged::added(id), context)
         }
         KeyCommand::Passwd(new) => {
-            let (secret, _) = context.unlock()?.into_parts();
-            let old = keys::current(&repo, &secret)?;
+            let old = current(&repo, &secret)?;
             let id = add(new, &repo, context)?;
-            if let Some(old) = old {
-                keys::remove(&repo, old)?;
-            }
+            keys::remove(&repo, old)?;
             context
                 .ui
                 .line(&format!("key {} replaces the old one", id.short()))?;
-            let removed = old.map(|old| old.to_string());
             tell(
                 &KeyChanged {
-                    removed,
+                    removed: Some(old.to_string()),
                     ..KeyChanged::added(id)
                 },
                 context,
             )
         }
-        KeyCommand::Remove { id } => remove(id, &repo, context),
+        KeyCommand::Remove { id } => remove(id, &repo, &secret, context),
         KeyCommand::Export { file } => export(file, &repo, context),
     }
 }
 
-fn list(repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
-    let (secret, _) = context.unlock()?.into_parts();
-    let current = keys::current(repo, &secret)?;
+/// The slot that opened the repository.
+fn current(repo: &Repo, secret: &Secret) -> Result<ObjectId, CliError> {
+    let removed = || Error::Refused {
+        what: "the key that opened the repository is not there any more: it was removed meanwhile"
+            .into(),
+    };
+    Ok(keys::current(repo, secret)?.ok_or_else(removed)?)
+}
+
+fn list(repo: &Repo, secret: &Secret, context: &Context) -> Result<ExitCode, CliError> {
+    let current = keys::current(repo, secret)?;
     let columns = ["ID", "Kind", "Made", "Label", "User"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
     let mut slots = keys::slots(repo.backend().as_ref())?;
@@ -204,12 +211,20 @@ fn add(new: &NewKeyArgs, repo: &Repo, context: &Context) -> Result<ObjectId, Cli
         ),
         (None, None) => (password::ask_new(&context.ui)?, KdfParameters::PASSWORD),
     };
+    if made.is_none() {
+        refuse_weak_key(&secret, kdf)?;
+    }
     let info = context.slot_info(new.label.as_deref().unwrap_or_default());
     let added = keys::add(repo, &secret, kdf, info);
     Ok(added.inspect_err(|_| made.into_iter().for_each(take_back))?)
 }
 
-fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, CliError> {
+fn remove(
+    id: &HexPrefix,
+    repo: &Repo,
+    secret: &Secret,
+    context: &Context,
+) -> Result<ExitCode, CliError> {
     let slots = keys::slots(repo.backend().as_ref())?;
     let mut found = slots
         .iter()
@@ -229,8 +244,7 @@ fn remove(id: &HexPrefix, repo: &Repo, context: &Context) -> Result<ExitCode, Cl
             .into());
         }
     };
-    let (secret, _) = context.unlock()?.into_parts();
-    if keys::current(repo, &secret)? == Some(*slot) {
+    if current(repo, secret)? == *slot {
         let what =
             "the key that opened the repository is not removed; use another one for that".into();
         return Err(Error::Refused { what }.into());

@@ -11,6 +11,7 @@ use keepstone_engine::forget::forget;
 use keepstone_engine::undelete::recommit;
 use serde::Serialize;
 
+use super::forget::name_failed;
 use crate::cancel::cancel;
 use crate::context::Context;
 use crate::error::CliError;
@@ -69,7 +70,9 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
     } else {
         context.find_snapshots_to_change(&all, &args.snapshots, &args.filter)?
     };
-    let mut changes = 0_u64;
+    let listed = all.snapshots.iter();
+    let mut history = state.history(&repo, context.writer_id()?, listed)?;
+    let (mut changes, mut failed) = (0_u64, false);
     for listed in chosen {
         let tags = changed(args, listed.snapshot.tags.iter().cloned().collect());
         if tags == listed.snapshot.tags {
@@ -79,22 +82,16 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
         let mut snapshot = listed.snapshot.clone();
         snapshot.tags.clone_from(&tags);
         let record = context.session_record(&context.host())?;
-        let (id, history) = recommit(
-            &repo,
-            listed.id,
-            snapshot,
-            &record,
-            &state.history()?,
-            &cancel(),
-        )?;
-        state.remember(&history)?;
-        forget(
+        let (id, now) = recommit(&repo, listed.id, snapshot, &record, &history, &cancel())?;
+        history = now;
+        let forgotten = forget(
             &repo,
             &[listed.id],
             "tags changed",
             &context.host(),
             context.clock.now_ns(),
-        )?;
+        );
+        state.remember_or_warn(&history, &context.ui);
         let shown = tags.join(", ");
         context.ui.line(&format!(
             "snapshot {} is now {}: {shown}",
@@ -110,11 +107,17 @@ pub(crate) fn run(args: &TagArgs, context: &Context) -> Result<ExitCode, CliErro
                 tags,
             },
         )?;
+        // Told behind what was committed: both are listed, where this failed.
+        failed |= name_failed(&forgotten?, context);
     }
     if changes == 0 {
         context.ui.status("no snapshot's tags change");
     }
-    Ok(ExitCode::Done)
+    Ok(if failed {
+        ExitCode::Incomplete
+    } else {
+        ExitCode::Done
+    })
 }
 
 fn changed(args: &TagArgs, mut tags: BTreeSet<String>) -> Vec<String> {

@@ -42,18 +42,15 @@ pub(crate) fn run(args: &UndeleteArgs, context: &Context) -> Result<ExitCode, Cl
     let found = repo.forgotten_snapshots()?;
     context.name_unreadable(&found);
     let forgotten = found.snapshots;
+    let readable = repo.readable_snapshots()?.snapshots;
+    let listed = readable.iter().chain(&forgotten);
+    let mut history = state.history(&repo, context.writer_id()?, listed)?;
     for listed in find_forgotten(&forgotten, &args.snapshots)? {
         let record = context.session_record(&context.host())?;
         let snapshot = listed.snapshot.clone();
-        let (id, history) = recommit(
-            &repo,
-            listed.id,
-            snapshot,
-            &record,
-            &state.history()?,
-            &cancel(),
-        )?;
-        state.remember(&history)?;
+        let (id, now) = recommit(&repo, listed.id, snapshot, &record, &history, &cancel())?;
+        history = now;
+        state.remember_or_warn(&history, &context.ui);
         context.ui.line(&format!(
             "snapshot {} is back as {}",
             listed.id.short(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::keys::refuse_weak;
 use super::{CHUNKER, Config, FORMAT_VERSION, Repo, SUITE, format};
 use crate::backend::{Backend, ByteRange, ObjectKey, ObjectKind};
 use crate::crypto::{KdfParameters, RootKey, Secret, SlotInfo, random, seal_slot};
@@ -20,6 +21,7 @@ pub struct InitOptions {
 
 /// Makes a repository where there is none. The config is written last: before it, nothing is a repository.
 pub fn init(backend: Arc<dyn Backend>, options: InitOptions) -> Result<Repo> {
+    refuse_weak(&options.secret, options.kdf)?;
     refuse_occupied(backend.as_ref())?;
     let config = Config {
         format: FORMAT_VERSION,

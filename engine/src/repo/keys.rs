@@ -12,6 +12,23 @@ use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::limits::SLOTS_MAX;
 
+/// Fewer bytes are no raw key: it is not stretched, so that it must be beyond guessing by itself.
+const RAW_KEY_BYTES_MIN: usize = 32;
+
+/// Refuses to seal a root key with a raw key that anybody can guess, such as an empty file. One that an earlier version
+/// took still opens.
+pub fn refuse_weak(secret: &Secret, kdf: KdfParameters) -> Result<()> {
+    let bytes = secret.len();
+    if kdf == KdfParameters::Raw && bytes < RAW_KEY_BYTES_MIN {
+        return Err(Error::Refused {
+            what: format!(
+                "a raw key of {bytes} bytes can be guessed: it needs at least {RAW_KEY_BYTES_MIN} random bytes"
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// Every slot that decodes, one of its two copies being enough.
 pub fn slots(backend: &dyn Backend) -> Result<Vec<(ObjectId, Slot)>> {
     let mut slots = slot_copies(backend)?;
@@ -60,6 +77,7 @@ pub(super) fn slot_copies(backend: &dyn Backend) -> Result<Vec<(ObjectId, Slot)>
 
 /// Adds a slot that opens the same root key; answers its name.
 pub fn add(repo: &Repo, secret: &Secret, kdf: KdfParameters, info: SlotInfo) -> Result<ObjectId> {
+    refuse_weak(secret, kdf)?;
     let known = slots(repo.backend().as_ref())?;
     if known.len() >= SLOTS_MAX {
         return Err(Error::Refused {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
@@ -24,6 +25,8 @@ use super::{CommandSettings, LineHook};
 const PIPE_BYTES: usize = 1 << 20;
 /// How long one wait lasts at most.
 const TICK: Duration = Duration::from_millis(100);
+/// How long the first of several looks at one thing waits.
+const SHORT_TICK: Duration = Duration::from_millis(1);
 /// How long an output may stay silent and open after its program has ended.
 const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 /// How long a process group has between SIGTERM and SIGKILL.
@@ -54,6 +57,7 @@ pub(super) enum Direction {
 #[derive(Debug)]
 pub(super) struct Running {
     program: String,
+    direction: Direction,
     child: Child,
     /// Tells at once that the child ended; without it that is noticed within a tick.
     pidfd: Option<OwnedFd>,
@@ -63,6 +67,8 @@ pub(super) struct Running {
     deadline: Option<(Instant, Duration)>,
     exited_at: Option<Instant>,
     status: Option<ExitStatus>,
+    /// It was to be ended and lives: it runs as somebody whom we may not signal.
+    left: bool,
 }
 
 impl Running {
@@ -93,6 +99,7 @@ impl Running {
             .map_err(|error| cannot_start(&program, error))?;
         let mut running = Self {
             program,
+            direction,
             pidfd: pid_of(&child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
             child,
             data: None,
@@ -100,6 +107,7 @@ impl Running {
             deadline: settings.timeout.map(|timeout| (started + timeout, timeout)),
             exited_at: None,
             status: None,
+            left: false,
         };
         running.take_pipes(direction, settings.on_line.as_ref())?;
         Ok(running)
@@ -188,8 +196,44 @@ impl Running {
         Ok(())
     }
 
-    /// Closes the data pipe, waits for the end of the command and honours its status.
+    /// Waits until the command has read what it was fed, and for its end; honours its status.
     pub(super) fn finish(&mut self, cancelled: &dyn Fn() -> bool) -> Result<(), SourceError> {
+        if self.direction == Direction::ToCommand {
+            self.wait_until_read(cancelled)?;
+        }
+        self.end(cancelled)
+    }
+
+    /// Waits until nothing is left in the pipe: what is closed too early looks the same to us as what was read.
+    fn wait_until_read(&mut self, cancelled: &dyn Fn() -> bool) -> Result<(), SourceError> {
+        let (mut unread, mut since) = (0, Instant::now());
+        let mut pause = SHORT_TICK;
+        loop {
+            let events = self.poll_once(Some(PollFlags::empty()), pause);
+            self.look_around(cancelled)?;
+            // Doubled, so that a quick command is not waited for and a slow one not looked at all the time.
+            pause = TICK.min(pause * 2);
+            let Some(data) = &self.data else {
+                return Ok(());
+            };
+            // Asked after the poll: what the last reader left is what was there when it went.
+            let left = ioctl_fionread(data)
+                .map_err(|error| self.failed("cannot see what is read by").because(error))?;
+            if left == 0 {
+                return Ok(());
+            }
+            if left != unread || self.exited_at.is_none() {
+                (unread, since) = (left, Instant::now());
+            }
+            // Whoever holds the pipe without reading, after the command has ended, will not read it either.
+            if events.contains(PollFlags::ERR) || since.elapsed() > ORPHAN_GRACE {
+                return Err(self.deaf(cancelled));
+            }
+        }
+    }
+
+    /// Closes the data pipe, waits for the end of the command and honours its status.
+    fn end(&mut self, cancelled: &dyn Fn() -> bool) -> Result<(), SourceError> {
         self.data = None;
         while self.exited_at.is_none() {
             self.wait(PollFlags::empty(), cancelled)?;
@@ -220,41 +264,73 @@ impl Running {
         self.talk.iter().flat_map(Talk::lines)
     }
 
-    /// Ends the whole process group, unless the command has ended and was waited for.
+    /// Ends the whole process group, unless the command has ended and was waited for. One that we may not end is left.
+    ///
+    /// A command that is being fed sees no end of its input before it is gone: it would take the part for the whole.
     pub(super) fn kill(&mut self) {
+        if self.direction == Direction::FromCommand {
+            self.data = None;
+        }
+        self.kill_group();
         self.data = None;
-        if self.status.is_some() {
+    }
+
+    fn kill_group(&mut self) {
+        if self.status.is_some() || self.left {
             return;
         }
         // Until it is waited for, the child keeps the number of the group from being used again.
         if let Some(group) = pid_of(&self.child) {
             let _gone = kill_process_group(group, Signal::TERM);
-            let until = Instant::now() + KILL_GRACE;
-            while self.exited_at.is_none() && Instant::now() < until {
-                self.poll_once(PollFlags::empty());
-                self.listen();
-                self.look_for_end();
-            }
+            self.wait_briefly();
             let _gone = kill_process_group(group, Signal::KILL);
+            self.wait_briefly();
         }
-        self.status = self.child.wait().ok();
+        self.left = self.exited_at.is_none();
+        if !self.left {
+            self.status = self.child.wait().ok();
+        }
+    }
+
+    /// Waits for the end of the command, not for long.
+    fn wait_briefly(&mut self) {
+        let until = Instant::now() + KILL_GRACE;
+        while self.exited_at.is_none() && Instant::now() < until {
+            self.poll_once(None, TICK);
+            self.listen();
+            self.look_for_end();
+        }
+    }
+
+    /// Ends the command and says why; and that it goes on, if it does.
+    fn stop(&mut self, kind: SourceErrorKind, why: &str) -> SourceError {
+        self.kill();
+        let (program, process) = (&self.program, self.child.id());
+        let left = if self.left {
+            format!("; it could not be ended either, and goes on as process {process}")
+        } else {
+            String::new()
+        };
+        SourceError::new(kind, format!("{program} {why}{left}"))
     }
 
     /// One wait for the data pipe, with everything that may end it.
     fn wait(&mut self, flags: PollFlags, cancelled: &dyn Fn() -> bool) -> Result<(), SourceError> {
-        self.poll_once(flags);
+        let watched = (!flags.is_empty()).then_some(flags);
+        self.poll_once(watched, TICK);
+        self.look_around(cancelled)
+    }
+
+    /// What ends a wait: ^C, the time, a question that nobody answers.
+    fn look_around(&mut self, cancelled: &dyn Fn() -> bool) -> Result<(), SourceError> {
         self.listen();
         if cancelled() {
-            return Err(SourceError::new(
-                SourceErrorKind::Cancelled,
-                format!("{} was stopped on request", self.program),
-            ));
+            return Err(self.stop(SourceErrorKind::Cancelled, "was stopped on request"));
         }
         if let Some((_, timeout)) = self.deadline.filter(|(at, _)| Instant::now() >= *at) {
-            return Err(self.with_tail(SourceError::new(
-                SourceErrorKind::Program,
-                format!("{} did not end within {timeout:?}", self.program),
-            )));
+            let why = format!("did not end within {timeout:?}");
+            let error = self.stop(SourceErrorKind::Program, &why);
+            return Err(self.with_tail(error));
         }
         if self.look_for_end() {
             return Err(SourceError::new(
@@ -268,11 +344,11 @@ impl Running {
         Ok(())
     }
 
-    fn poll_once(&self, flags: PollFlags) {
+    /// Waits for anything to happen, on the data pipe only for what is asked for. Answers what is so of that pipe.
+    fn poll_once(&self, of_data: Option<PollFlags>, at_most: Duration) -> PollFlags {
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(4);
-        if let (Some(data), false) = (&self.data, flags.is_empty()) {
-            fds.push(PollFd::new(data, flags));
-        }
+        let data = self.data.as_ref().zip(of_data);
+        fds.extend(data.map(|(data, flags)| PollFd::new(data, flags)));
         for talk in &self.talk {
             fds.extend(talk.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         }
@@ -285,10 +361,12 @@ impl Running {
         }
         let tick = Timespec {
             tv_sec: 0,
-            tv_nsec: i64::from(TICK.subsec_nanos()),
+            tv_nsec: i64::from(at_most.subsec_nanos()),
         };
         // An interrupted wait is a short one: the callers look at the state anyway.
         let _ready = poll(&mut fds, Some(&tick));
+        let of_data = fds.first().filter(|_| data.is_some());
+        of_data.map_or(PollFlags::empty(), PollFd::revents)
     }
 
     fn listen(&mut self) {
@@ -324,7 +402,7 @@ impl Running {
 
     /// The command closed its input early: its status says why, if it has one.
     fn deaf(&mut self, cancelled: &dyn Fn() -> bool) -> SourceError {
-        match self.finish(cancelled) {
+        match self.end(cancelled) {
             Err(error) => error,
             Ok(()) => self.with_tail(SourceError::new(
                 SourceErrorKind::Program,

@@ -23,7 +23,8 @@
 //! - With `shell`, `/bin/sh -c TEXT`. A pipe's status is then the last program's: write `set -o pipefail` where the
 //!   shell has it, or a failed dump in front of `gzip` counts as good. (Do not compress: it undoes deduplication.)
 //! - In a process group of its own, which is ended (SIGTERM, two seconds later SIGKILL) when the run is cancelled, the
-//!   time is up, or the repository fails. Standard input is empty. A program that asks a question on the terminal is
+//!   time is up, or the repository fails. A program that this user may not end (`sudo`) is left, and its process named.
+//!   Standard input is empty. A program that asks a question on the terminal is
 //!   noticed and ended.
 //! - Without the variables `KEEPSTONE_*`, `RESTIC_*` and those that object stores are opened with (`AWS_*`, `AZURE_*`,
 //!   `GOOGLE_*`, `B2_*`, `OS_*`, `ST_*`, `DO_*`) of this process; what the program needs of them is named in `environment`.
@@ -34,7 +35,8 @@
 //! # Restore
 //!
 //! A capture is fed to the standard input of a command that the user names; its status is honoured, and it must read to
-//! the end. What the command does to its system cannot be staged, compared, switched or undone, and the plan says so:
+//! the end: also what fits into the pipe is waited for. One that is stopped half-way does not see the end of its input
+//! while it lives, or `psql -1` would commit the part as the whole. (Where this process itself is killed, it does.) What the command does to its system cannot be staged, compared, switched or undone, and the plan says so:
 //! the command runs in the staging phase, validation can only repeat that it succeeded, and a rollback after it
 //! started is an error. `restore --target` writes a file that is named like the stream.
 

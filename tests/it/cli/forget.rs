@@ -413,3 +413,49 @@ fn a_snapshot_that_is_named_twice_counts_once() {
     world.ok(&["undelete", id, id]);
     assert_eq!(world.snapshots().len(), 1);
 }
+
+#[test]
+fn with_a_set_only_what_is_of_it_can_be_named() {
+    let world = World::filled();
+    let data = world.text("data");
+    world.configure(&format!(
+        "[source.a]\nurl = \"files:{data}\"\n[source.b]\nurl = \"command:printf b\"\n\
+         [set.temp]\nsources = [\"a\"]\n[set.nightly]\nsources = [\"a\", \"b\"]\n"
+    ));
+    let temp = world.backup(&["backup", "--set", "temp", "--time", "2024-05-01 10:00"]);
+    let nightly = world.backup(&["backup", "--set", "nightly", "--time", "2024-05-02 10:00"]);
+    let plain = world.backup_at("2024-05-03 10:00", &[]);
+    insta::assert_snapshot!(world.run(&["forget", &nightly, "--set", "temp"]), @r###"
+    exit 2
+    -- stderr
+    error: snapshot ID1 is not of the set temp
+    hint: Leave out --set to forget it all the same.
+    "###);
+    insta::assert_snapshot!(world.run(&["forget", "latest", "--set", "tmp"]), @r###"
+    exit 1
+    -- stderr
+    error: no snapshot is of the set tmp
+    "###);
+    insta::assert_snapshot!(world.run(&["forget", "latest~1", "--set", "temp"]), @r###"
+    exit 1
+    -- stderr
+    error: latest~1 goes back too far: 1 complete snapshots fit
+    "###);
+    assert_eq!(world.snapshots().len(), 3);
+    insta::assert_snapshot!(world.run(&["forget", "latest", "--set", "temp"]), @r###"
+    exit 0
+    -- stdout
+            ID  Time  Host  Why
+    forget  ID1  2024-05-01 10:00:00  web1
+    1 snapshot forgotten
+    "###);
+    assert_eq!(world.snapshots(), [nightly.clone(), plain]);
+    assert!(!world.snapshots().contains(&temp));
+    insta::assert_snapshot!(world.run(&["forget", &nightly[..9], "--set", "nightly"]), @r###"
+    exit 0
+    -- stdout
+            ID  Time  Host  Why
+    forget  ID1  2024-05-02 10:00:00  web1
+    1 snapshot forgotten
+    "###);
+}

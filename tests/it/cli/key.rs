@@ -216,3 +216,102 @@ fn the_key_that_is_used_is_not_removed() {
     hint: Check the password file or command; keepstone key list names the slots.
     "###);
 }
+
+#[test]
+fn a_key_that_can_be_guessed_is_refused() {
+    for bytes in [0, 2, 31] {
+        let world = World::bare();
+        world.private("short.key", &"k".repeat(bytes));
+        let init = world.run(&["init", "--key-file", "short.key"]);
+        assert!(init.starts_with("exit 1\n"), "{init}");
+        let why = format!("a raw key of {bytes} bytes can be guessed");
+        assert!(init.contains(&why), "{init}");
+        assert!(!world.path("repo").exists());
+
+        let world = with_password();
+        world.private("short.key", &"k".repeat(bytes));
+        for verb in ["add", "passwd"] {
+            let arguments = ["key", verb, "--new-key-file", "short.key"];
+            let said = by_password(&world, "pw", &arguments);
+            assert!(said.starts_with("exit 1\n"), "{said}");
+            assert!(said.contains(&why), "{said}");
+        }
+        // Nobody else gets in, and nobody is locked out.
+        for (key, code) in [("/dev/null", 12), ("short.key", 12)] {
+            let mut command = world.command(&["snapshots"]);
+            command.env("KEEPSTONE_KEY_FILE", key);
+            assert_eq!(command.output().unwrap().status.code(), Some(code), "{key}");
+        }
+        assert!(by_password(&world, "pw", &["snapshots"]).starts_with("exit 0\n"));
+        assert_eq!(fs::read(world.path("short.key")).unwrap().len(), bytes);
+    }
+    let world = with_password();
+    world.private("empty", "");
+    insta::assert_snapshot!(by_password(&world, "pw", &["key", "add", "--new-key-file", "empty"]), @r###"
+    exit 1
+    -- stderr
+    error: a raw key of 0 bytes can be guessed: it needs at least 32 random bytes
+    hint: Name a file of 32 random bytes, or to key add and key passwd one that does not exist: a good key is made in it.
+    "###);
+}
+
+/// The program with the password `first` on its standard input, which gives it once.
+fn by_pipe(world: &World, arguments: &[&str]) -> String {
+    let command = world.command(arguments);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", "echo first | \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(world.home());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+        .env_remove("KEEPSTONE_KEY_FILE")
+        .env("KEEPSTONE_PASSWORD_FILE", "/dev/stdin");
+    world.transcript(&mut shell)
+}
+
+#[test]
+fn a_password_that_can_be_read_once_is_enough() {
+    let world = with_password();
+    let keys = by_pipe(&world, &["--json", "key", "list"]);
+    assert!(keys.contains("\"current\":true"), "{keys}");
+    world.private("pw2", "second\n");
+    let added = by_pipe(&world, &["key", "add", "--new-password-file", "pw2"]);
+    assert!(added.starts_with("exit 0"), "{added}");
+    let keys = by_password_json(&world, "pw2");
+    let id = |current: bool| {
+        let keys = of_type(&keys, "key");
+        let key = keys.iter().find(|key| key["current"] == current).unwrap();
+        key["id"].as_str().unwrap().to_owned()
+    };
+    // The one that is typed is the one that is not removed.
+    let refused = by_pipe(&world, &["key", "remove", &id(false)]);
+    assert!(refused.contains("is not removed"), "{refused}");
+    let removed = by_pipe(&world, &["key", "remove", &id(true)]);
+    assert!(removed.starts_with("exit 0"), "{removed}");
+    world.private("pw3", "third\n");
+    let changed = by_pipe(&world, &["key", "passwd", "--new-password-file", "pw3"]);
+    assert!(changed.starts_with("exit 0"), "{changed}");
+    for (file, code) in [("pw", 12), ("pw2", 12), ("pw3", 0)] {
+        let said = by_password(&world, file, &["snapshots"]);
+        assert!(
+            said.starts_with(&format!("exit {code}\n")),
+            "{file}: {said}"
+        );
+    }
+}
+
+fn by_password_json(world: &World, file: &str) -> Vec<serde_json::Value> {
+    let mut command = world.command(&["--json", "key", "list"]);
+    command
+        .env_remove("KEEPSTONE_KEY_FILE")
+        .env("KEEPSTONE_PASSWORD_FILE", world.path(file));
+    let stdout = command.output().unwrap().stdout;
+    super::world::objects(&String::from_utf8(stdout).unwrap())
+}

@@ -173,3 +173,14 @@ fn a_snapshot_whose_record_is_damaged_is_no_unknown_one() {
     }
     world.ok(&["restore", &whole, "--target", &target]);
 }
+
+#[test]
+fn where_everything_failed_partial_is_no_advice() {
+    let world = World::new();
+    insta::assert_snapshot!(world.run(&["backup", "--partial", "command:false"]), @r###"
+    exit 23
+    -- stderr
+    error: source command-false failed: false ended with status 1
+    hint: Run that program by itself, as this user, to see what it lacks.
+    "###);
+}

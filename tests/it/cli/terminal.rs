@@ -237,6 +237,41 @@ fn a_password_is_asked_for_and_not_shown() {
 }
 
 #[test]
+fn a_password_is_asked_for_once_and_then_replaced() {
+    use std::io::Write as _;
+    let world = World::bare();
+    world.private("pw", "hunter2\n");
+    let by = |file: &str, arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command
+            .env_remove("KEEPSTONE_KEY_FILE")
+            .env("KEEPSTONE_PASSWORD_FILE", world.path(file));
+        command.output().unwrap()
+    };
+    assert!(by("pw", &["init", "-q"]).status.success());
+    let mut passwd = world.command(&["key", "passwd"]);
+    passwd.env_remove("KEEPSTONE_KEY_FILE");
+    let mut terminal = Terminal::of(&passwd, 100);
+    let mut stdin = terminal.child.stdin.take().unwrap();
+    for (question, typed) in [
+        ("password of the repository:", "hunter2\n"),
+        ("new password:", "hunter3\n"),
+        ("new password again:", "hunter3\n"),
+    ] {
+        wait_until("it asks", || terminal.shown().contains(question));
+        stdin.write_all(typed.as_bytes()).unwrap();
+    }
+    let (code, shown) = terminal.end();
+    drop(stdin);
+    assert_eq!(code, Some(0), "{shown}");
+    let asked = shown.matches("password of the repository:").count();
+    assert_eq!(asked, 1, "{shown}");
+    assert_eq!(by("pw", &["snapshots"]).status.code(), Some(12));
+    world.private("pw", "hunter3\n");
+    assert_eq!(by("pw", &["snapshots"]).status.code(), Some(0));
+}
+
+#[test]
 fn tables_fit_the_terminal() {
     let world = World::filled();
     let tags = "a-long-tag,another-long-tag,one-more-long-tag,and-the-last-of-them";

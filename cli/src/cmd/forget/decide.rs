@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keepstone_engine::Error;
 use keepstone_engine::id::SnapshotId;
 use keepstone_engine::repo::Readable;
 use keepstone_engine::retention::{self, Outcome, Period, Reason, SnapshotFacts};
@@ -34,7 +35,7 @@ pub(super) fn decide_all(
     found: &Readable,
     context: &Context,
 ) -> Result<Vec<Verdict>, CliError> {
-    let all = &found.snapshots;
+    let set = args.filter.set.as_ref().map(ToString::to_string);
     let filter = FilterArgs {
         host: args.filter.host.clone(),
         tag: args.filter.tag.clone(),
@@ -43,7 +44,16 @@ pub(super) fn decide_all(
     match request {
         ForgetRequest::Named(references) => {
             let (unreadable, others) = unreadable_ones(references, found)?;
-            let named = context.find_snapshots_to_change(found, &others, &filter)?;
+            if let (Some(id), Some(set)) = (unreadable.first(), &set) {
+                return Err(CliError::usage(format!(
+                    "the record of snapshot {} does not open, so that nobody knows whether it is of the set {set}",
+                    id.short()
+                ))
+                .hint("Leave out --set to forget it all the same."));
+            }
+            let of_set = set.map(|set| of_set(found, &others, &set)).transpose()?;
+            let named = of_set.as_ref().unwrap_or(found);
+            let named = context.find_snapshots_to_change(named, &others, &filter)?;
             let ids = named.into_iter().map(|listed| listed.id).chain(unreadable);
             let verdict = |id| Verdict {
                 id,
@@ -53,15 +63,42 @@ pub(super) fn decide_all(
         }
         ForgetRequest::ByRules(book) => {
             let wanted = filter_of(&filter);
-            let set = args.filter.set.as_ref().map(ToString::to_string);
+            let all = found.snapshots.iter();
             let facts = all
-                .iter()
                 .filter(|listed| wanted.accepts(&listed.snapshot))
                 .filter(|listed| set.is_none() || listed.snapshot.set == set)
                 .map(facts_of);
             Ok(decide_by_rules(book, facts, context))
         }
     }
+}
+
+/// What may be named with `--set`: only what is of that set is `latest`, and an id of another one is a mistake.
+fn of_set(found: &Readable, references: &[SnapshotRef], set: &str) -> Result<Readable, CliError> {
+    let is_of_set = |listed: &Listed| listed.snapshot.set.as_deref() == Some(set);
+    for reference in references {
+        let SnapshotRef::Id(prefix) = reference else {
+            continue;
+        };
+        let listed = only_with_prefix(&found.snapshots, |listed| listed.id, prefix, "snapshot")?;
+        if !is_of_set(listed) {
+            let id = listed.id.short();
+            return Err(
+                CliError::usage(format!("snapshot {id} is not of the set {set}"))
+                    .hint("Leave out --set to forget it all the same."),
+            );
+        }
+    }
+    let all = found.snapshots.iter();
+    let snapshots: Vec<_> = all.filter(|listed| is_of_set(listed)).cloned().collect();
+    if snapshots.is_empty() {
+        let what = format!("no snapshot is of the set {set}");
+        return Err(Error::NotFound { what }.into());
+    }
+    Ok(Readable {
+        snapshots,
+        damaged: Vec::new(),
+    })
 }
 
 /// Those of the named snapshots whose records do not open, and the names of the others.

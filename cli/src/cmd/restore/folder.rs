@@ -312,6 +312,14 @@ fn end(
     tell_problems(run, target, &report.differing);
     let problems = report.problems.len() + report.differing.len();
     tell(run, source, target, report.written_bytes, problems)?;
+    if !report.differing.is_empty() {
+        let differing = count(report.differing.len() as u64, "entry").replace("entrys", "entries");
+        let text = format!(
+            "{differing} not read back as written, and left in place: something else writes there, this user may not read \
+             it, or the disk fails"
+        );
+        run.context.ui.warning(&text);
+    }
     if report.damaged {
         let text = format!("what is damaged was left out. {DAMAGE_ADVICE}");
         run.context.ui.warning(&text);

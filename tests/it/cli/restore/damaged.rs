@@ -213,3 +213,32 @@ fn a_damaged_file_that_cannot_be_compared_is_left_as_it_is() {
         );
     }
 }
+
+#[test]
+fn a_file_that_does_not_read_back_stays_and_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    world.write("data/locked", "content");
+    world.write("data/open", "content");
+    let locked = world.path("data/locked");
+    std::fs::set_permissions(locked, std::fs::Permissions::from_mode(0o000)).unwrap();
+    world.backup(&["backup", "data"]);
+    let restore = world.command(&["restore", "latest", "--target", "out", "--verify"]);
+    // Its mode keeps its owner from reading it, unless that is root.
+    let said = world.transcript(&mut crate::cli::failures::unprivileged(&restore));
+    insta::assert_snapshot!(said, @r###"
+    exit 25
+    -- stdout
+    files: SIZE restored to out
+    -- stderr
+    snapshot ID1 of TIME, host web1
+    warning: outHOME/data/locked: cannot be read back: permission denied
+    warning: 1 entry not read back as written, and left in place: something else writes there, this user may not read it, or the disk fails
+    "###);
+    assert!(
+        world
+            .path("out")
+            .join(&world.text("data/locked")[1..])
+            .exists()
+    );
+}
