@@ -136,7 +136,7 @@ enum Method {
 struct OpenedRedis {
     settings: RedisSettings,
     /// Access rules by name of the user; none if they may not be listed.
-    users: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+    users: Option<Users>,
     facts: Option<ServerFacts>,
     opened_ms: u64,
     warnings: Vec<String>,
@@ -242,8 +242,11 @@ impl OpenedRedis {
     }
 }
 
-/// The access rules, each under the name of its user; none if they may not be listed.
-fn read_users(client: &mut Client) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, SourceError> {
+/// Access rules, each under the name of its user.
+type Users = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The access rules; none if they may not be listed.
+fn read_users(client: &mut Client) -> Result<Option<Users>, SourceError> {
     let answer = client.ask("list the users", &["ACL", "LIST"])?;
     let Some(lines) = answer.ok().and_then(elements_of) else {
         return Ok(None);

@@ -383,8 +383,11 @@ mod tests {
         }
     }
 
-    /// What is kept of some events, by database; what was left out; what is told.
-    fn collected(events: Vec<Event>) -> (Vec<(u32, Vec<u8>)>, Vec<u32>, Vec<String>) {
+    /// Keys by database.
+    type Kept = Vec<(u32, Vec<u8>)>;
+
+    /// What is kept of some events; what was left out; what is told.
+    fn collected(events: Vec<Event>) -> (Kept, Vec<u32>, Vec<String>) {
         let mut collector = Collector::new(&RedisSettings::new("h", 1), 0);
         for event in events {
             collector.event(event).unwrap();

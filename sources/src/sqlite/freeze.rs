@@ -116,13 +116,12 @@ fn pin_log(
 ) -> Result<Pinned, SourceError> {
     let shm_path = beside(path, "-shm");
     let mut is_believed = true;
-    let shm = match File::options().read(true).write(true).open(&shm_path) {
-        Ok(shm) => shm,
-        Err(_) => {
-            let shm = File::open(&shm_path).map_err(|e| cannot_read(&shm_path, e))?;
-            is_believed = lock::is_held(&shm, SHM_IN_USE).map_err(|e| cannot_read(&shm_path, e))?;
-            shm
-        }
+    let shm = if let Ok(shm) = File::options().read(true).write(true).open(&shm_path) {
+        shm
+    } else {
+        let shm = File::open(&shm_path).map_err(|e| cannot_read(&shm_path, e))?;
+        is_believed = lock::is_held(&shm, SHM_IN_USE).map_err(|e| cannot_read(&shm_path, e))?;
+        shm
     };
     let log_path = beside(path, "-wal");
     let log = File::open(&log_path).map_err(|e| cannot_read(&log_path, e))?;

@@ -82,9 +82,10 @@ impl Switch {
             (Progress::InPlace, _) => self.switch_in_place(),
             (Progress::Staged, _) => {
                 self.unmark()?;
-                match self.force && !self.users()?.is_empty() {
-                    true => self.switch_in_place(),
-                    false => self.switch_by_rename(),
+                if self.force && !self.users()?.is_empty() {
+                    self.switch_in_place()
+                } else {
+                    self.switch_by_rename()
                 }
             }
         }

@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt as _;
 /// The only version of the index there has ever been.
 const INDEX_VERSION: u32 = 3_007_000;
 const INDEX_HEADER_BYTES: usize = 48;
-const LOG_HEADER_BYTES: u64 = 32;
+const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
 /// What the index says of the last commit.
@@ -94,7 +94,7 @@ impl Frames {
         let mut frames = Self::default();
         let frame_bytes = FRAME_HEADER_BYTES as u64 + u64::from(header.page_size);
         for number in 0..header.frames {
-            let offset = LOG_HEADER_BYTES + u64::from(number) * frame_bytes;
+            let offset = LOG_HEADER_BYTES as u64 + u64::from(number) * frame_bytes;
             let mut bytes = [0; FRAME_HEADER_BYTES];
             log.read_exact_at(&mut bytes, offset)?;
             let is_last = number + 1 == header.frames;
@@ -125,13 +125,13 @@ impl Frames {
 /// Whether a log is of the generation that the index speaks of and holds nothing of it behind the last commit that the index
 /// knows.
 pub(super) fn ends_with(log: &File, header: &IndexHeader) -> io::Result<bool> {
-    let mut head = [0; LOG_HEADER_BYTES as usize];
+    let mut head = [0; LOG_HEADER_BYTES];
     if log.read_at(&mut head, 0)? < head.len() {
         return Ok(header.frames == 0);
     }
     let frame_bytes = FRAME_HEADER_BYTES as u64 + u64::from(header.page_size);
     let mut next = [0; FRAME_HEADER_BYTES];
-    let next_at = LOG_HEADER_BYTES + u64::from(header.frames) * frame_bytes;
+    let next_at = LOG_HEADER_BYTES as u64 + u64::from(header.frames) * frame_bytes;
     let count = log.read_at(&mut next, next_at)?;
     let is_ours = |salts: Option<&[u8]>| salts == Some(header.salts.as_slice());
     let has_more = count == next.len() && is_ours(next.get(8..16));

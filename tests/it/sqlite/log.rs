@@ -86,7 +86,7 @@ impl Sink for Sparse {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
-        const ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+        static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
         if bytes == &ZEROS[..bytes.len()] {
             self.0.seek(SeekFrom::Current(bytes.len() as i64)).unwrap();
         } else {
