@@ -373,7 +373,7 @@ fn a_source_that_fails_fails_the_run_unless_the_rest_is_wanted() {
     exit 23
     -- stderr
     error: source sqlite-gone.db failed: cannot find HOME/gone.db: No such file or directory (os error 2)
-    hint: Check the path or name. Nothing was committed; --partial saves the other sources.
+    hint: Check the path or name.
     "###);
     assert_eq!(world.snapshots().len(), 2);
 }
