@@ -81,7 +81,10 @@ pub(super) fn tell(store: &Store, packs: &Packs, blast: &Blast, report: &mut Che
 /// The damaged packs that a chunk lies in by any of its records.
 pub(super) fn damage_under(store: &Store, packs: &Packs, id: ChunkId) -> BTreeSet<PackName> {
     if packs.damaged.values().any(|damage| damage.hurts) {
-        blamed(packs, &under(store, id, Records::All))
+        let mut all = under(store, id, Records::All);
+        // What an old record names may be gone, and nobody misses it.
+        all.nowhere = all.nowhere && under(store, id, Records::Followed).nowhere;
+        blamed(packs, &all)
     } else {
         BTreeSet::new()
     }

@@ -146,11 +146,17 @@ fn condemn(
     let open = open_sessions(repo)?;
     let condemned = condemned_packs(&tombstones);
     let (marked, plan) = loop {
+        let generation = store.generation();
         let marked = mark(&store, &snapshots, cancel)?;
+        if store.generation() != generation {
+            // Another prune has moved what was read: places that were noted before are numbered otherwise now.
+            continue;
+        }
         let views = pack_views(&store, &marked, &exists);
         let plan = plan::decide(&views, &open, &condemned);
         report.kept_dead_bytes = dead_bytes(&views, &plan);
-        if twins::are_sound(&store, &marked, &plan, cancel)? {
+        // A dry run is not to read what it is asked about.
+        if options.dry_run || twins::are_sound(&store, &marked, &plan, cancel)? {
             break (marked, plan);
         }
     };

@@ -153,6 +153,11 @@ impl Store {
         )
     }
 
+    /// Counts the loads of the index: what is numbered by one means nothing under another.
+    pub fn generation(&self) -> u64 {
+        self.state().generation
+    }
+
     /// After a miss: chunks may have moved to other packs since this load of the index. Answers whether there is a newer one
     /// to look in. What was condemned when the store was made stays so: a writer must not rely on it.
     pub(super) fn reload(&self, since: u64) -> Result<bool> {

@@ -35,7 +35,15 @@ const UP: &str = "WITH RECURSIVE up AS (
         SELECT i.inhparent, up.depth + 1 FROM pg_inherits i JOIN up ON i.inhrelid = up.inhparent)";
 /// Kinds of keys whose hash the server may make of numbers that it gives out itself: those of an enum's values. Where a
 /// row goes that is divided by such a hash differs from database to database.
-const PASSING_HASHES: &str = "'enum_ops', 'array_ops', 'record_ops', 'range_ops', 'multirange_ops'";
+const PASSING_HASHES: &str =
+    "'enum_ops', 'oid_ops', 'array_ops', 'record_ops', 'range_ops', 'multirange_ops'";
+
+/// Foreign tables that are parts of `p`: what is loaded through it might be sent to another server.
+const FOREIGN_BELOW: &str = "WITH RECURSIVE down AS (
+        SELECT inhrelid FROM pg_inherits WHERE inhparent = p.oid
+        UNION ALL
+        SELECT i.inhrelid FROM pg_inherits i JOIN down ON i.inhparent = down.inhrelid)
+    SELECT FROM down JOIN pg_class f ON f.oid = down.inhrelid WHERE f.relkind = 'f'";
 
 /// One table with rows of its own: plain, a leaf of a partitioned one, or the part of an extension's table that
 /// belongs to the user.
@@ -224,6 +232,7 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
                 JOIN pg_namespace pn ON pn.oid = p.relnamespace JOIN pg_partitioned_table h ON h.partrelid = p.oid
              WHERE h.partstrat = 'h' AND EXISTS (SELECT FROM pg_opclass o WHERE o.oid = ANY (h.partclass)
                 AND o.opcname IN ({PASSING_HASHES}) AND o.opcnamespace = 'pg_catalog'::regnamespace)
+                AND NOT EXISTS ({FOREIGN_BELOW})
              ORDER BY up.depth DESC LIMIT 1)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN (SELECT u.id, u.condition FROM pg_extension,

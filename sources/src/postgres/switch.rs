@@ -14,7 +14,7 @@ use crossbeam_channel::bounded;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::Session;
-use super::drop::drop_database;
+use super::drop::{drop_database, may_drop};
 use super::error::PgError;
 use super::mark::{self, Marked, comment_on};
 use super::names;
@@ -94,6 +94,11 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
                 return Err(switcher.is_gone(&database.live, before));
             }
             renames.push_ours(&database.live, &database.staged);
+            // Beside what is brought back nothing of it may go on, such as a subscription on the same slot.
+            renames.push(format!(
+                "ALTER DATABASE {} ALLOW_CONNECTIONS false",
+                ident(&database.staged)
+            ));
         } else if found.contains_key(&database.live)
             && (kept.is_some() || state.heirs(&found, database).next().is_some())
         {
@@ -126,8 +131,9 @@ pub(crate) fn may_discard(
     let switcher = Switcher { settings, state };
     let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
-    let decided = discarding(&found, state).map(drop);
-    decided.map_err(|database| switcher.is_another(database))
+    let decided = discarding(&found, state).map_err(|database| switcher.is_another(database))?;
+    let mut dropped = decided.dropped.iter();
+    dropped.try_for_each(|name| may_drop(&mut session, name))
 }
 
 /// Drops what the switch had kept, and the marks.
@@ -430,10 +436,11 @@ impl Switcher<'_> {
     }
 }
 
-/// One transaction: a commit that was told must be on the server's disk, since the journal relies on it.
+/// One transaction: a commit that was told must be on the server's disk, since the journal relies on it. Each statement sees
+/// what is there once it has got its lock.
 fn durably(statements: &[String]) -> String {
     format!(
-        "BEGIN; SET LOCAL synchronous_commit = on; {}; COMMIT",
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; {}; COMMIT",
         statements.join("; ")
     )
 }

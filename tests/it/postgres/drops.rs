@@ -1,7 +1,7 @@
 //! Databases that a server drops only after something else was done, and schemas that name what is elsewhere.
 
 use keepstone_engine::source::{Phase, SourceErrorKind, Target as _};
-use keepstone_sources::postgres::PostgresRestoreOptions;
+use keepstone_sources::postgres::{PostgresRestoreOptions, PostgresTarget};
 use keepstone_testkit::servers::postgres::PostgresServer;
 
 use super::{capture, fill_small, in_place, mark, restore, target};
@@ -92,4 +92,41 @@ fn roles_that_a_schema_names_are_asked_for_beforehand_even_without_owners() {
     other.execute("postgres", "CREATE ROLE reader; CREATE ROLE \"far, away\"");
     restore(&target, &before).unwrap();
     assert_eq!(mark(&other, "app"), "x10");
+}
+
+#[test]
+fn a_subscription_of_somebody_else_keeps_what_is_kept_closed_and_the_way_back_open() {
+    let server = PostgresServer::start();
+    fill_small(&server, "app", "old");
+    server.execute(
+        "postgres",
+        "CREATE ROLE builder LOGIN CREATEDB; GRANT pg_signal_backend TO builder;
+         ALTER DATABASE app OWNER TO builder",
+    );
+    server.execute("app", "ALTER TABLE t OWNER TO builder");
+    let old = capture(&server, "app");
+    server.execute(
+        "app",
+        "UPDATE t SET mark = 'new';
+         CREATE SUBSCRIPTION others CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p
+            WITH (connect = false, slot_name = 'kept')",
+    );
+    let mut settings = server.settings("app");
+    settings.user = "builder".into();
+    let target = PostgresTarget::new(settings, in_place());
+    let plan = restore(&target, &old).unwrap();
+    for refused in [target.may_discard(&plan), target.discard(&plan)] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Denied, "{error:?}");
+        assert!(
+            error.to_string().contains("its subscription others"),
+            "{error}"
+        );
+    }
+    let open =
+        "SELECT count(*) FROM pg_database WHERE datname LIKE 'app__before%' AND datallowconn";
+    assert_eq!(server.value("postgres", open), "0");
+    target.rollback(&plan, Phase::Switched).unwrap();
+    assert_eq!(mark(&server, "app"), "new10");
+    assert_eq!(server.databases(), ["app", "postgres"]);
 }

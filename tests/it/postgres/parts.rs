@@ -5,7 +5,7 @@ use keepstone_sources::postgres::PostgresRestoreOptions;
 use keepstone_testkit::servers::postgres::PostgresServer;
 
 use super::export::{export, load};
-use super::{capture, restore, schema, target};
+use super::{capture, in_place, restore, schema, target};
 
 /// Everything in the table, and in which parts it lies.
 const ROWS: &str = "SELECT string_agg(n || m::text, ',' ORDER BY n) FROM h";
@@ -119,4 +119,36 @@ fn such_a_table_is_restored_with_all_of_its_parts_or_not_at_all() {
     some.rollback(&plan, Phase::Staging).unwrap();
     restore(&of("h"), &before).unwrap();
     assert_eq!(server.value("app", ROWS), server.value("some", ROWS));
+}
+
+#[test]
+fn rows_are_never_loaded_through_a_table_that_has_parts_elsewhere() {
+    let server = PostgresServer::start();
+    fill_moods(&server);
+    server.execute("postgres", "CREATE DATABASE elsewhere");
+    server.execute("elsewhere", "CREATE TABLE far (n integer, m text)");
+    server.execute(
+        "app",
+        &format!(
+            "DROP TABLE h2; CREATE EXTENSION postgres_fdw;
+             CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw
+                OPTIONS (host '127.0.0.1', port '{}', dbname 'elsewhere');
+             CREATE USER MAPPING FOR postgres SERVER other OPTIONS (user 'postgres');
+             CREATE FOREIGN TABLE h2 PARTITION OF h FOR VALUES WITH (MODULUS 3, REMAINDER 2)
+                SERVER other OPTIONS (table_name 'far')",
+            server.port()
+        ),
+    );
+    let before = capture(&server, "app");
+    let tables = String::from_utf8_lossy(before.content("app/tables")).into_owned();
+    let root_of = |table: &str| {
+        let named = format!("\"name\":\"{table}\"");
+        let line = tables.lines().find(|line| line.contains(&named)).unwrap();
+        line.contains("\"root\"")
+    };
+    assert!(!root_of("h0") && root_of("hs0"), "{tables}");
+    server.execute("postgres", "ALTER DATABASE app RENAME TO was");
+    // Loud, and nothing was sent.
+    restore(&target(&server, "app", in_place()), &before).unwrap_err();
+    assert_eq!(server.value("elsewhere", "SELECT count(*) FROM far"), "0");
 }
