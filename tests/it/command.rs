@@ -15,6 +15,7 @@ use keepstone_sources::command::{
 };
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use keepstone_testkit::waiting::wait_until;
+use rustix::process::{Pid, Signal, kill_process};
 
 fn shell(text: &str) -> CommandSettings {
     CommandSettings::new(CommandLine::Shell(text.into())).unwrap()
@@ -359,18 +360,60 @@ impl Items for Half {
 
 #[test]
 fn a_command_that_is_stopped_half_way_never_takes_the_part_for_the_whole() {
-    let half = Half(capture(shell("seq 1 100000")).unwrap());
+    // Its half does not fit into the pipe: the command has begun to read.
+    let half = Half(capture(shell("seq 1 1000000")).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let committed = folder.path().join("committed");
-    let text = format!(
+    let takes_all = format!(
         "trap '' TERM; cat >/dev/null; touch {}",
         committed.display()
     );
-    let target = CommandTarget::new(shell(&text));
-    let plan = target.plan(&half).unwrap();
-    let error = target.stage(&plan, &half).unwrap_err();
-    assert_eq!(error.to_string(), "the rest is gone");
+    for text in [&takes_all, &format!("cat | ({takes_all})")] {
+        let target = CommandTarget::new(shell(text));
+        let plan = target.plan(&half).unwrap();
+        let error = target.stage(&plan, &half).unwrap_err();
+        assert_eq!(error.to_string(), "the rest is gone");
+        assert!(!committed.exists(), "{text}");
+    }
+    // Time enough for one that saw the end.
+    capture(shell("sleep 0.3")).unwrap();
     assert!(!committed.exists());
+}
+
+#[test]
+fn a_command_that_may_not_be_ended_sees_no_end_of_a_part_while_this_process_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go_on, committed) = (folder.path().join("go on"), folder.path().join("committed"));
+    // It reads a little, so that it is waited for, and the rest later.
+    let script = format!(
+        "setpgrp(0, getpgrp(getppid())); sysread(STDIN, my $bytes, 9);
+         for (1..600) {{ last if -e '{}'; select(undef, undef, undef, 0.05) }}
+         1 while sysread(STDIN, $bytes, 65536); open(my $file, '>', '{}');",
+        go_on.display(),
+        committed.display()
+    );
+    let argv = ["perl", "-e", &script].map(String::from);
+    let mut settings = CommandSettings::new(CommandLine::Argv(argv.to_vec())).unwrap();
+    settings.timeout = Some(Duration::from_secs(1));
+    let whole = capture(shell("head -c 5000000 /dev/zero")).unwrap();
+    let target = CommandTarget::new(settings);
+    let plan = target.plan(&whole).unwrap();
+    let said = target.stage(&plan, &whole).unwrap_err().to_string();
+    assert!(
+        said.contains("take what it was fed for the whole"),
+        "{said}"
+    );
+    let (_, rest) = said.split_once("goes on as process ").unwrap();
+    let (process, _) = rest.split_once(';').unwrap();
+    let process = Pid::from_raw(process.parse().unwrap()).unwrap();
+
+    std::fs::write(go_on, "").unwrap();
+    // Time enough to read the rest, and the end.
+    capture(shell("sleep 0.5")).unwrap();
+    assert!(is_running(&script));
+    assert!(!committed.exists());
+    kill_process(process, Signal::KILL).unwrap();
+    wait_until("it is gone", || !is_running(&script));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Everything happens on the caller's thread: one `poll` waits for the pipes and for the end of the child, and
 //! comes up for air every tenth of a second to look at the clock and at ^C.
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use rustix::process::{
 };
 
 use super::talk::Talk;
-use super::{CommandSettings, LineHook};
+use super::{CommandSettings, LineHook, is_secret};
 
 /// Size that the data pipe is given: fewer switches between the two processes.
 const PIPE_BYTES: usize = 1 << 20;
@@ -29,20 +29,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SHORT_TICK: Duration = Duration::from_millis(1);
 /// How long an output may stay silent and open after its program has ended.
 const ORPHAN_GRACE: Duration = Duration::from_secs(5);
-/// How long a process group has between SIGTERM and SIGKILL.
+/// How long a process group has to end after a signal.
 const KILL_GRACE: Duration = Duration::from_secs(2);
-/// Variables that a child never gets: they hold credentials of the repository.
-const SECRET_PREFIXES: [&str; 9] = [
-    "KEEPSTONE_",
-    "RESTIC_",
-    "AWS_",
-    "AZURE_",
-    "GOOGLE_",
-    "B2_",
-    "OS_",
-    "ST_",
-    "DO_",
-];
 
 /// Which way the data goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +57,8 @@ pub(super) struct Running {
     status: Option<ExitStatus>,
     /// It was to be ended and lives: it runs as somebody whom we may not signal.
     left: bool,
+    /// Somebody whom we could not end still waits for the rest of the input.
+    starves: bool,
 }
 
 impl Running {
@@ -108,6 +98,7 @@ impl Running {
             exited_at: None,
             status: None,
             left: false,
+            starves: false,
         };
         running.take_pipes(direction, settings.on_line.as_ref())?;
         Ok(running)
@@ -266,12 +257,17 @@ impl Running {
 
     /// Ends the whole process group, unless the command has ended and was waited for. One that we may not end is left.
     ///
-    /// A command that is being fed sees no end of its input before it is gone: it would take the part for the whole.
+    /// Whoever is being fed sees no end of the input before it is gone: it would take the part for the whole. For one that
+    /// we may not end, it stays open as long as this process lives.
     pub(super) fn kill(&mut self) {
         if self.direction == Direction::FromCommand {
             self.data = None;
         }
         self.kill_group();
+        if self.is_still_read() {
+            self.starves = true;
+            let _held = self.data.take().map(std::fs::File::into_raw_fd);
+        }
         self.data = None;
     }
 
@@ -281,8 +277,15 @@ impl Running {
         }
         // Until it is waited for, the child keeps the number of the group from being used again.
         if let Some(group) = pid_of(&self.child) {
-            let _gone = kill_process_group(group, Signal::TERM);
-            self.wait_briefly();
+            let first = match self.direction {
+                Direction::FromCommand => Signal::TERM,
+                // The end of one filter is to the next that of its input: none may run when the first of them goes.
+                Direction::ToCommand => Signal::STOP,
+            };
+            let _gone = kill_process_group(group, first);
+            if self.direction == Direction::FromCommand {
+                self.wait_briefly();
+            }
             let _gone = kill_process_group(group, Signal::KILL);
             self.wait_briefly();
         }
@@ -290,6 +293,22 @@ impl Running {
         if !self.left {
             self.status = self.child.wait().ok();
         }
+    }
+
+    /// Whether somebody is left who reads what we feed. Those who are dying get a moment to be gone.
+    fn is_still_read(&mut self) -> bool {
+        let until = Instant::now() + KILL_GRACE;
+        while self.data.is_some() {
+            let events = self.poll_once(Some(PollFlags::empty()), SHORT_TICK);
+            if events.contains(PollFlags::ERR) {
+                return false;
+            }
+            if self.left || Instant::now() >= until {
+                return true;
+            }
+            self.listen();
+        }
+        false
     }
 
     /// Waits for the end of the command, not for long.
@@ -306,12 +325,20 @@ impl Running {
     fn stop(&mut self, kind: SourceErrorKind, why: &str) -> SourceError {
         self.kill();
         let (program, process) = (&self.program, self.child.id());
-        let left = if self.left {
-            format!("; it could not be ended either, and goes on as process {process}")
+        let (left, who) = if self.left {
+            let left = format!("; it could not be ended either, and goes on as process {process}");
+            (left, "it")
+        } else {
+            (String::new(), "a process that it left behind")
+        };
+        let starves = if self.starves {
+            format!(
+                "; {who} will take what it was fed for the whole when this process ends: look at what it did"
+            )
         } else {
             String::new()
         };
-        SourceError::new(kind, format!("{program} {why}{left}"))
+        SourceError::new(kind, format!("{program} {why}{left}{starves}"))
     }
 
     /// One wait for the data pipe, with everything that may end it.
@@ -453,12 +480,6 @@ fn remove_secrets(command: &mut Command) {
             command.env_remove(name);
         }
     }
-}
-
-fn is_secret(name: &str) -> bool {
-    SECRET_PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
 }
 
 fn is_transient(error: &io::Error) -> bool {

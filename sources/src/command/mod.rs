@@ -23,7 +23,8 @@
 //! - With `shell`, `/bin/sh -c TEXT`. A pipe's status is then the last program's: write `set -o pipefail` where the
 //!   shell has it, or a failed dump in front of `gzip` counts as good. (Do not compress: it undoes deduplication.)
 //! - In a process group of its own, which is ended (SIGTERM, two seconds later SIGKILL) when the run is cancelled, the
-//!   time is up, or the repository fails. A program that this user may not end (`sudo`) is left, and its process named.
+//!   time is up, or the repository fails; one that is fed a capture is ended by SIGKILL at once. A program that this user
+//!   may not end (`sudo`) is left, and its process named.
 //!   Standard input is empty. A program that asks a question on the terminal is
 //!   noticed and ended.
 //! - Without the variables `KEEPSTONE_*`, `RESTIC_*` and those that object stores are opened with (`AWS_*`, `AZURE_*`,
@@ -36,7 +37,10 @@
 //!
 //! A capture is fed to the standard input of a command that the user names; its status is honoured, and it must read to
 //! the end: also what fits into the pipe is waited for. One that is stopped half-way does not see the end of its input
-//! while it lives, or `psql -1` would commit the part as the whole. (Where this process itself is killed, it does.) What the command does to its system cannot be staged, compared, switched or undone, and the plan says so:
+//! while it lives, or `psql -1` would commit the part as the whole. (Where this process itself is killed, it does.)
+//! Excepted is what goes on outside of the process group: `sudo` runs as somebody whom this user may not end, and sees no
+//! end as long as this process lives, but then; and behind `ssh` or `docker exec` the other side sees its input end with
+//! them. Give to these a dump that has a `BEGIN` and a `COMMIT` of its own. What the command does to its system cannot be staged, compared, switched or undone, and the plan says so:
 //! the command runs in the staging phase, validation can only repeat that it succeeded, and a rollback after it
 //! started is an error. `restore --target` writes a file that is named like the stream.
 
@@ -60,6 +64,19 @@ pub use rebuild::{CommandExport, CommandTarget};
 const KIND: &str = "command";
 /// The one stream of a capture, if it is given no other name.
 const STREAM: &str = "output";
+
+/// Variables that a child never gets: they hold credentials of the repository.
+const SECRET_PREFIXES: [&str; 9] = [
+    "KEEPSTONE_",
+    "RESTIC_",
+    "AWS_",
+    "AZURE_",
+    "GOOGLE_",
+    "B2_",
+    "OS_",
+    "ST_",
+    "DO_",
+];
 
 /// Takes every line that a command writes to its standard error, as it comes.
 pub type LineHook = Arc<dyn Fn(&str) + Send + Sync>;
@@ -160,6 +177,12 @@ impl fmt::Debug for CommandSettings {
             .field("environment", &names)
             .finish_non_exhaustive()
     }
+}
+
+fn is_secret(name: &str) -> bool {
+    SECRET_PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 fn text_of(url: &str) -> Result<&str, SourceError> {

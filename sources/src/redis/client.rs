@@ -33,6 +33,7 @@ impl Refusal {
         match self.code.as_str() {
             "NOPERM" | "NOAUTH" | "WRONGPASS" | "DENIED" => SourceErrorKind::Denied,
             "OOM" => SourceErrorKind::NoSpace,
+            "EXECABORT" if self.text.contains("OOM") => SourceErrorKind::NoSpace,
             "LOADING" | "MASTERDOWN" | "NOMASTERLINK" | "BUSY" => SourceErrorKind::Unreachable,
             "ERR" if self.text.contains("password") || self.text.contains("AUTH") => {
                 SourceErrorKind::Denied
@@ -157,21 +158,24 @@ impl Client {
     }
 
     /// Connects anew where the server has closed a connection that was silent for too long (`timeout`), and makes the
-    /// same database the current one. Asked after work elsewhere, never between `WATCH` and `EXEC`: what was watched
-    /// would be forgotten.
-    pub(super) fn revive(&mut self) -> Result<(), SourceError> {
+    /// same database the current one. Answers whether it did. Asked after work elsewhere, never between `WATCH` and
+    /// `EXEC`: what was watched would be forgotten.
+    pub(super) fn revive(&mut self) -> Result<bool, SourceError> {
         if self.heard.elapsed() < SILENCE {
-            return Ok(());
+            return Ok(false);
         }
         match self.ask("reach the server", &["PING"]) {
             // A refusal is an answer too.
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(false),
             Err(error) if error.kind() != SourceErrorKind::Interrupted => return Err(error),
             Err(_) => {}
         }
         let db = self.db;
         *self = Self::connect(&self.settings)?;
-        db.map_or(Ok(()), |db| self.select(db))
+        if let Some(db) = db {
+            self.select(db)?;
+        }
+        Ok(true)
     }
 
     fn send(&mut self, act: &str, bytes: &[u8]) -> Result<(), SourceError> {

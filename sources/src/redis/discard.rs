@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 
 use super::client::Client;
-use super::marker::{MARKER_KEY, Marker, Stage};
+use super::marker::{MARKER_KEY, Marker, OWN_KEYS, Stage};
 use super::plan::{Place, State};
 use super::stage::all_done;
-use super::switch::{UNDONE_MS, control, count_keys, holds_notes_only, is_ours, push_delete_notes};
+use super::switch::{UNDONE_MS, control, count_keys, holds_notes_only, push_delete_notes};
 use super::transaction::{Found, Transaction};
 
 const ACT: &str = "discard what the restore kept";
@@ -32,6 +32,19 @@ pub(super) fn kept(
     Ok(kept)
 }
 
+/// Refuses what `discard` would refuse, and changes nothing. A server that cannot be reached has lost nothing: the way
+/// back stays.
+pub(super) fn may_discard(
+    client: &mut Client,
+    state: &State,
+    kept: &[String],
+) -> Result<(), SourceError> {
+    let (found, mut transaction) =
+        Transaction::watch(client, ACT, state.id, state.own_databases())?;
+    check(transaction.client(), state, kept, &found)?;
+    transaction.leave()
+}
+
 /// Removes what the switch had kept, and what the restore wrote for itself. Of databases that are said to keep
 /// nothing no other key is touched: a look and an emptying are two moments.
 pub(super) fn discard(
@@ -39,37 +52,95 @@ pub(super) fn discard(
     state: &State,
     kept: &[String],
 ) -> Result<(), SourceError> {
+    match discard_at_once(client, state, kept) {
+        Err(error) if error.kind() == SourceErrorKind::NoSpace => {
+            discard_without_room(client, state, kept)
+        }
+        done => done,
+    }
+}
+
+fn discard_at_once(client: &mut Client, state: &State, kept: &[String]) -> Result<(), SourceError> {
     let (found, mut transaction) =
         Transaction::watch(client, ACT, state.id, state.own_databases())?;
-    let control = control(&found, state);
-    if matches!(control, Found::Ours(Stage::Staging | Stage::Staged)) {
+    if let Err(refused) = check(transaction.client(), state, kept, &found) {
         transaction.leave()?;
+        return Err(refused);
+    }
+    if is_any_kept(&found) {
+        empty_kept(transaction, state, kept, &found)?;
+    } else {
+        transaction.leave()?;
+    }
+    delete_marks(client, state)
+}
+
+/// Where its memory is full a server queues no command, not even one that frees some: each is done by itself. Whoever
+/// else works where our mark is does so for the same restore.
+fn discard_without_room(
+    client: &mut Client,
+    state: &State,
+    kept: &[String],
+) -> Result<(), SourceError> {
+    let control = state.control();
+    let mut own: Vec<u32> = state.own_databases().into_iter().collect();
+    // The one that decides goes last: whoever is killed here leaves a discard that can be begun again.
+    own.sort_by_key(|db| *db == control);
+    for db in own {
+        let (found, transaction) = Transaction::watch(client, ACT, state.id, [db])?;
+        transaction.leave()?;
+        let Some(Found::Ours(stage)) = found.get(&db) else {
+            continue;
+        };
+        client.select(db)?;
+        if *stage != Stage::Undone && is_to_empty(state, kept, db) {
+            client.call(ACT, &["FLUSHDB", "ASYNC"])?;
+        } else {
+            let mut delete = vec![b"DEL".as_slice()];
+            delete.extend(OWN_KEYS);
+            client.call(ACT, &delete)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a discard that could remove something else than what was kept.
+fn check(
+    client: &mut Client,
+    state: &State,
+    kept: &[String],
+    found: &BTreeMap<u32, Found>,
+) -> Result<(), SourceError> {
+    let control = control(found, state);
+    if matches!(control, Found::Ours(Stage::Staging | Stage::Staged)) {
         return Err(SourceError::new(
             SourceErrorKind::Occupied,
             "cannot discard what the restore kept: it was not switched, so roll it back",
         ));
     }
-    let any_kept = found.values().any(|one| *one == Found::Ours(Stage::Kept));
-    if any_kept && kept.is_empty() {
-        for (db, _) in found.iter().filter(|(_, found)| is_ours(**found)) {
-            transaction.select(*db)?;
-            push_delete_notes(&mut transaction)?;
-        }
-        return all_done(transaction.commit()?, ACT);
+    let any_kept = is_any_kept(found);
+    // Behind an undone restore, or an emptying that was done, the databases are anybody's. Where nothing is said to be
+    // kept nothing is emptied.
+    if (any_kept && kept.is_empty()) || (!any_kept && control == Found::Ours(Stage::Undone)) {
+        return Ok(());
     }
-    // Behind an undone restore, or an emptying that was done, the databases are anybody's.
-    if (any_kept || control != Found::Ours(Stage::Undone))
-        && let Err(unmarked) = check_unmarked(transaction.client(), state, kept, &found)
-    {
-        transaction.leave()?;
-        return Err(unmarked);
-    }
-    if any_kept {
-        empty_kept(transaction, state, &found)?;
-    } else {
-        transaction.leave()?;
-    }
-    delete_marks(client, state)
+    check_unmarked(client, state, kept, found)
+}
+
+fn is_any_kept(found: &BTreeMap<u32, Found>) -> bool {
+    found.values().any(|one| *one == Found::Ours(Stage::Kept))
+}
+
+/// Whether a place is said to keep something.
+fn holds(place: &Place, kept: &[String]) -> bool {
+    place.keep.is_some() || kept.contains(&place.whole_kept())
+}
+
+/// Whether all that is in a database of ours is said to be kept: if not, only our notes go.
+fn is_to_empty(state: &State, kept: &[String], db: u32) -> bool {
+    let belongs = |place: &Place| place.staging == db || place.keep == Some(db);
+    let mut places = state.places.iter();
+    !kept.is_empty() && places.any(|place| belongs(place) && holds(place, kept))
 }
 
 /// Empties what is marked as kept. The marks of what is done stay until it is known to be: whoever was killed here finds
@@ -77,11 +148,16 @@ pub(super) fn discard(
 fn empty_kept(
     mut transaction: Transaction<'_>,
     state: &State,
+    kept: &[String],
     found: &BTreeMap<u32, Found>,
 ) -> Result<(), SourceError> {
     let is_kept = |found: Found| matches!(found, Found::Ours(stage) if stage != Stage::Undone);
     for (db, _) in found.iter().filter(|(_, found)| is_kept(**found)) {
         transaction.select(*db)?;
+        if !is_to_empty(state, kept, *db) {
+            push_delete_notes(&mut transaction)?;
+            continue;
+        }
         transaction.push(&["FLUSHDB", "ASYNC"])?;
         transaction.mark(Stage::Undone, state.id, state.target_of(*db))?;
         transaction.push(&["PEXPIRE".as_bytes(), MARKER_KEY, UNDONE_MS.as_bytes()])?;
@@ -109,8 +185,7 @@ fn check_unmarked(
     kept: &[String],
     found: &BTreeMap<u32, Found>,
 ) -> Result<(), SourceError> {
-    let should_hold = |place: &&Place| place.keep.is_some() || kept.contains(&place.whole_kept());
-    for place in state.places.iter().filter(should_hold) {
+    for place in state.places.iter().filter(|place| holds(place, kept)) {
         let db = place.bookkeeping();
         if let Some(Found::Ours(_) | Found::Other(Some(_))) = found.get(&db) {
             continue;

@@ -81,6 +81,11 @@ impl Target for RedisTarget {
         switch::rollback(&mut Client::connect(&self.settings)?, &state, phase)
     }
 
+    fn may_discard(&self, plan: &RestorePlan) -> Result<(), SourceError> {
+        let state = State::of(&plan.state)?;
+        discard::may_discard(&mut Client::connect(&self.settings)?, &state, &plan.keeps)
+    }
+
     fn discard(&self, plan: &RestorePlan) -> Result<(), SourceError> {
         let state = State::of(&plan.state)?;
         discard::discard(&mut Client::connect(&self.settings)?, &state, &plan.keeps)

@@ -120,6 +120,26 @@ fn claim(client: &mut Client, state: &State) -> Result<(), SourceError> {
     all_done(transaction.commit()?, "take the spare databases")
 }
 
+/// Refuses to go on where a marker is gone: behind a connection that was made anew may be a server that has forgotten
+/// everything, and there nobody has taken these databases.
+fn check_claimed(
+    client: &mut Client,
+    state: &State,
+    databases: impl IntoIterator<Item = u32>,
+    act: &str,
+) -> Result<(), SourceError> {
+    let (found, transaction) = Transaction::watch(client, act, state.id, databases)?;
+    transaction.leave()?;
+    let mut found = found.into_iter();
+    match found.find(|(_, found)| *found != Found::Ours(Stage::Staging)) {
+        Some((db, _)) => Err(SourceError::new(
+            SourceErrorKind::Interrupted,
+            format!("cannot {act}: the marker of the restore is gone from database {db}"),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Says that every database is filled.
 fn mark_all(client: &mut Client, state: &State) -> Result<(), SourceError> {
     // The end of the capture may have taken long to read.
@@ -158,16 +178,19 @@ fn stage_functions(
     state: &State,
     items: &dyn Items,
 ) -> Result<(), SourceError> {
+    let act = "keep the functions";
     let libraries = functions_of(items)?;
     let new = encode_functions(libraries.iter().map(Vec::as_slice));
-    client.revive()?;
+    if client.revive()? {
+        check_claimed(client, state, [state.control()], act)?;
+    }
     client.select(state.control())?;
-    let old = client.call("keep the functions", &["FUNCTION", "DUMP"])?;
+    let old = client.call(act, &["FUNCTION", "DUMP"])?;
     let Reply::BulkString(old) = old else {
-        return Err(unexpected("keep the functions", client.place()));
+        return Err(unexpected(act, client.place()));
     };
     for (key, payload) in [(OLD_FUNCTIONS_KEY, old), (NEW_FUNCTIONS_KEY, new)] {
-        client.call("keep the functions", &[b"SET", key, payload.as_slice()])?;
+        client.call(act, &[b"SET", key, payload.as_slice()])?;
     }
     Ok(())
 }
@@ -341,7 +364,12 @@ impl<'a> Filler<'a> {
 
     fn flush(&mut self) -> Result<(), SourceError> {
         // What comes next may have taken long to read, or to find.
-        self.client.revive()?;
+        if self.client.revive()? {
+            let Place { staging, keep, .. } = self.place;
+            let databases = [Some(staging), keep].into_iter().flatten();
+            check_claimed(self.client, self.state, databases, &self.act)?;
+            self.client.select(staging)?;
+        }
         let answers = self.client.pipeline(&self.act, &self.batch)?;
         self.since_guard += self.batch.bytes.len();
         self.batch.clear();

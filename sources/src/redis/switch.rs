@@ -34,8 +34,9 @@ pub(super) const UNDONE_MS: &str = "604800000";
 /// Puts the staged data in the place of the live data; nothing to do where that was done.
 pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let act = "switch to the restored data";
-    let (found, mut transaction) =
-        Transaction::watch(client, act, state.id, state.own_databases())?;
+    let targets = state.places.iter().map(|place| place.target);
+    let watched = state.own_databases().into_iter().chain(targets);
+    let (found, mut transaction) = Transaction::watch(client, act, state.id, watched)?;
     let control = control(&found, state);
     if control == Found::Ours(Stage::Kept) {
         transaction.leave()?;
@@ -50,6 +51,10 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
             Found::Ours(Stage::Staged) => cannot_switch(db, other),
             control => cannot_switch(state.control(), control),
         });
+    }
+    if let Err(taken) = check_targets(&found, state) {
+        transaction.leave()?;
+        return Err(taken);
     }
     let functions = functions(transaction.client(), state, NEW_FUNCTIONS_KEY)?;
     let notes = check_kept(transaction.client(), state)?;
@@ -125,7 +130,7 @@ pub(super) fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
         .unwrap_or(Found::Nothing)
 }
 
-pub(super) fn is_ours(found: Found) -> bool {
+fn is_ours(found: Found) -> bool {
     matches!(found, Found::Ours(_))
 }
 
@@ -146,6 +151,24 @@ fn cannot_switch(db: u32, found: Found) -> SourceError {
         ),
     };
     SourceError::new(kind, format!("cannot switch to the restored data: {why}"))
+}
+
+/// Refuses where another restore has taken a database that was empty when this one was planned: to switch would take
+/// its marks away.
+fn check_targets(found: &BTreeMap<u32, Found>, state: &State) -> Result<(), SourceError> {
+    let is_taken = |place: &&Place| {
+        let there = found.get(&place.target);
+        matches!(there, Some(Found::Other(Some(stage))) if *stage != Stage::Undone)
+    };
+    let Some(place) = state.places.iter().find(is_taken) else {
+        return Ok(());
+    };
+    let text = format!(
+        "cannot switch to the restored data: database {} holds what another restore has staged or kept: roll that \
+         back or discard it first",
+        place.target
+    );
+    Err(SourceError::new(SourceErrorKind::Occupied, text))
 }
 
 /// Every database that should hold what was live does so.

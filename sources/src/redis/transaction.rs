@@ -125,11 +125,15 @@ impl<'a> Transaction<'a> {
         self.batch.clear();
         let refused = answers.into_iter().find_map(Result::err);
         match refused {
-            Some(refusal) => Err(refusal.of(format!(
-                "cannot {} of redis at {}",
-                self.act,
-                self.client.place()
-            ))),
+            Some(refusal) => {
+                // Whoever goes on with this connection is in no transaction.
+                let _left = self.client.ask(&self.act, &["DISCARD"]);
+                Err(refusal.of(format!(
+                    "cannot {} of redis at {}",
+                    self.act,
+                    self.client.place()
+                )))
+            }
             None => Ok(()),
         }
     }

@@ -179,6 +179,19 @@ impl Client {
         read().map_err(|e| self.cannot("read the schema of", e))
     }
 
+    /// The numbers that an application keeps in the header: `user_version` and `application_id`.
+    pub(super) fn numbers(&self) -> Result<[i64; 2], SourceError> {
+        let number = |pragma: &str| {
+            self.connection
+                .query_row(pragma, [], |row| row.get::<_, i64>(0))
+                .map_err(|e| self.cannot("read", e))
+        };
+        Ok([
+            number("PRAGMA user_version")?,
+            number("PRAGMA application_id")?,
+        ])
+    }
+
     /// Names of all tables that have pages of their own, in order: no virtual tables, but what these store.
     pub(super) fn tables(&self) -> Result<Vec<String>, SourceError> {
         let read = || {

@@ -3,7 +3,8 @@
 //! Invariants: the copy of the old content gets its name O under the lock under which the new one is written, so that no
 //! commit falls between the two; and whatever fails before the new content is committed takes that name back, so that nothing
 //! is there to be brought back. Only a kill while SQLite writes leaves O beside N. M, a second name of the file that was
-//! being written, then tells it from one that has taken its place since: that one is never overwritten.
+//! being written, then tells it from one that has taken its place since: that one is never overwritten. Nor is one that holds
+//! anything but the old or the new content: SQLite undoes what was cut off, and others go on committing.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,6 +21,7 @@ use super::hindrance::Hindrance;
 use super::image::{Pinned, header_of, read_header};
 use super::lock::FileId;
 use super::switch::{ATTEMPTS, Switch};
+use super::watch::{Content, Watched};
 use super::{SqliteSettings, beside, io_failure};
 
 impl Switch {
@@ -61,15 +63,50 @@ impl Switch {
         Ok(())
     }
 
-    /// Writes over the file that was being written when a process was killed, and over no other.
+    /// Writes over the file that was being written when a process was killed, and over no other, nor if anything was
+    /// committed since.
     fn overwrite_marked(&self, from: &Path) -> Result<(), SourceError> {
-        let live = &self.files.live;
+        let Files { live, new, old } = &self.files;
         let mark = self.files.mark();
+        // It outlives the overwriting: its descriptors must not be closed before SQLite's.
+        let watched = Watched::open(live, self.busy)?;
+        let watched_id = Some(watched.id()?);
+        let is_marked = || -> Result<bool, SourceError> {
+            Ok(id(&mark)? == watched_id && id(live)? == watched_id)
+        };
+        if !is_marked()? {
+            return Err(self.replaced());
+        }
+        let Some((stamp, content)) = watched.look()? else {
+            return Err(self.worked_on());
+        };
+        if content != Content::of_file(old)? && content != Content::of_file(new)? {
+            return Err(self.worked_on());
+        }
+        self.steps.done("compared");
+        let mut is_same_file = false;
         let is_written = client::overwrite(from, live, self.busy, &mut || {
-            let mark_id = id(&mark)?;
-            Ok(mark_id.is_some() && mark_id == id(live)?)
+            is_same_file = is_marked()?;
+            // It was read before, since without a log nobody else can read under this lock.
+            Ok(is_same_file && watched.stamp()?.as_ref() == Some(&stamp))
         })?;
-        is_written.then_some(()).ok_or_else(|| self.replaced())
+        match (is_written, is_same_file) {
+            (true, _) => Ok(()),
+            (false, true) => Err(self.worked_on()),
+            (false, false) => Err(self.replaced()),
+        }
+    }
+
+    /// L is neither the old nor the new content: whoever committed that would lose it.
+    fn worked_on(&self) -> SourceError {
+        let Files { live, old, .. } = &self.files;
+        let (live, old) = (live.display(), old.display());
+        SourceError::new(
+            SourceErrorKind::Occupied,
+            format!(
+                "{live} was written to since its overwriting was cut off; {old} is from before that: remove {old} if what is there now is to count as the old database (an undoing then leaves it, a resumption keeps a copy), or stop what uses the database and rename {old} to {live}"
+            ),
+        )
     }
 
     fn keep_and_overwrite(&self) -> Result<(), SourceError> {

@@ -54,6 +54,7 @@
 //! transaction, after a copy has been made as `….old`: programs go on, and see the new content with their next
 //! transaction. They cannot write meanwhile, and without a log not read either: all that they had committed is in the copy. If the
 //! lock of a writer is not free within `busy_timeout`, nothing is changed. It also replaces a file that is no database.
+//! What a killed run began to overwrite is finished or undone as long as nobody has committed since; else it is refused.
 //!
 //! With `tables` only these are restored, with their rows, indexes and triggers: into the live database, which other
 //! programs may go on using, in one transaction of SQLite, after what they replace was copied into `….old`; or, where there is
@@ -83,6 +84,7 @@ mod spool;
 mod switch;
 mod tables;
 mod wal;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};

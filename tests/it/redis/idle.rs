@@ -2,7 +2,8 @@
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
-    CaptureReport, ItemInfo, Items, OpenFacts, Source as _, SourceError, Target as _,
+    CaptureReport, ItemInfo, Items, OpenFacts, Source as _, SourceError, SourceErrorKind,
+    Target as _,
 };
 use keepstone_sources::redis::{CaptureMethod, RedisRestoreOptions, RedisSource};
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
@@ -12,7 +13,7 @@ use redis::cmd;
 
 use super::capture::capture;
 use super::data::fill;
-use super::restore::{live, target};
+use super::restore::{keys, live, target};
 
 /// Waits until the server has closed every connection but the one that asks.
 fn wait_until_alone(server: &RedisServer) {
@@ -29,6 +30,8 @@ fn wait_until_alone(server: &RedisServer) {
 struct Slow<'a> {
     items: &'a MemoryCapture,
     server: &'a RedisServer,
+    /// The server holds nothing any more at the end of each, as one that was started again without a save.
+    forgets: bool,
 }
 
 impl Items for Slow<'_> {
@@ -68,6 +71,9 @@ impl Items for Slow<'_> {
         wait_until_alone(self.server);
         self.items.read_from(path, offset, take)?;
         wait_until_alone(self.server);
+        if self.forgets {
+            cmd("FLUSHALL").exec(&mut self.server.connection()).unwrap();
+        }
         Ok(())
     }
 
@@ -102,6 +108,7 @@ fn a_restore_may_wait_for_its_repository_longer_than_a_connection_may_be_idle() 
     let slow = Slow {
         items: &captured,
         server: &server,
+        forgets: false,
     };
     let some = RedisRestoreOptions {
         key_patterns: vec!["*small".to_owned(), "three".to_owned()],
@@ -122,5 +129,36 @@ fn a_restore_may_wait_for_its_repository_longer_than_a_connection_may_be_idle() 
         target.switch(&plan).unwrap();
         assert_eq!(live(&server, 3), captured.content("db/3"));
         assert_eq!(live(&server, 0) == captured.content("db/0"), is_whole);
+    }
+}
+
+#[test]
+fn nothing_is_staged_into_a_server_that_has_forgotten_the_restore_meanwhile() {
+    let server = RedisServer::with(&["--timeout", "1"]);
+    fill(&mut server.connection());
+    let captured = capture(server.settings()).unwrap();
+    let forgetful = Slow {
+        items: &captured,
+        server: &server,
+        forgets: true,
+    };
+    let some = RedisRestoreOptions {
+        key_patterns: vec!["*small".to_owned(), "three".to_owned()],
+        ..RedisRestoreOptions::default()
+    };
+    let with_functions = RedisRestoreOptions {
+        functions: true,
+        ..RedisRestoreOptions::default()
+    };
+    for options in [RedisRestoreOptions::default(), some, with_functions] {
+        let target = target(&server, options);
+        let plan = target.plan(&captured).unwrap();
+        let error = target.stage(&plan, &forgetful).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Interrupted, "{error}");
+        assert!(
+            error.to_string().contains("gone from database 1"),
+            "{error}"
+        );
+        assert_eq!((0..16).map(|db| keys(&server, db)).sum::<i64>(), 0);
     }
 }

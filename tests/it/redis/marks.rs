@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use keepstone_engine::source::{Phase, SourceErrorKind, Target as _};
-use keepstone_sources::redis::RedisRestoreOptions;
-use keepstone_testkit::servers::redis::RedisServer;
+use keepstone_sources::redis::{RedisRestoreOptions, RedisTarget};
+use keepstone_testkit::servers::redis::{RedisServer, free_port};
 use redis::{Commands as _, cmd};
 
 use super::capture::{capture, records};
@@ -207,4 +207,100 @@ fn a_capture_of_what_a_restore_has_kept_can_be_restored() {
     let (plan, _) = staged(&other, &kept, RedisRestoreOptions::default());
     fresh(&other).switch(&plan).unwrap();
     assert_eq!(live(&other, 15), old);
+}
+
+fn configure(server: &RedisServer, name: &str, value: &str) {
+    cmd("CONFIG")
+        .arg("SET")
+        .arg(name)
+        .arg(value)
+        .exec(&mut server.connection())
+        .unwrap();
+}
+
+#[test]
+fn what_is_kept_is_discarded_where_the_memory_is_full() {
+    for (options, _) in both_ways() {
+        let (server, captured) = scene();
+        let (plan, _) = staged(&server, &captured, options);
+        fresh(&server).switch(&plan).unwrap();
+        let new = [live(&server, 0), live(&server, 3)];
+        configure(&server, "maxmemory-policy", "noeviction");
+        configure(&server, "maxmemory", "1000");
+        let refused: redis::RedisResult<()> = server.connection().set("no", "room");
+        assert_eq!(refused.unwrap_err().code(), Some("OOM"));
+        fresh(&server).may_discard(&plan).unwrap();
+        fresh(&server).discard(&plan).unwrap();
+        fresh(&server).discard(&plan).unwrap();
+        configure(&server, "maxmemory", "0");
+        assert_eq!((12..16).map(|db| keys(&server, db)).sum::<i64>(), 0);
+        assert_eq!([live(&server, 0), live(&server, 3)], new);
+    }
+}
+
+#[test]
+fn the_notes_alone_go_where_the_memory_is_full_and_nothing_is_said_to_be_kept() {
+    let (server, captured) = scene();
+    let (mut plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&plan).unwrap();
+    plan.keeps.clear();
+    configure(&server, "maxmemory-policy", "noeviction");
+    configure(&server, "maxmemory", "1000");
+    fresh(&server).discard(&plan).unwrap();
+    assert_eq!((keys(&server, 15), keys(&server, 14)), (51, 51));
+}
+
+#[test]
+fn a_discard_is_refused_beforehand_where_it_would_be_or_nobody_answers() {
+    let (server, captured) = scene();
+    let (plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    let error = fresh(&server).may_discard(&plan).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+    fresh(&server).switch(&plan).unwrap();
+    fresh(&server).may_discard(&plan).unwrap();
+    let mut settings = server.settings();
+    settings.port = free_port();
+    let dead = RedisTarget::new(settings, RedisRestoreOptions::default());
+    let error = dead.may_discard(&plan).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error}");
+    assert_eq!((keys(&server, 15), keys(&server, 14)), (52, 52));
+    fresh(&server).rollback(&plan, Phase::Switched).unwrap();
+}
+
+#[test]
+fn a_database_that_is_not_said_to_be_kept_loses_the_notes_and_no_key() {
+    let (server, captured) = scene();
+    let (mut plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&plan).unwrap();
+    plan.keeps.truncate(1);
+    fresh(&server).discard(&plan).unwrap();
+    assert_eq!((keys(&server, 15), keys(&server, 14)), (0, 51));
+}
+
+#[test]
+fn nothing_is_switched_into_a_database_that_another_restore_has_taken_meanwhile() {
+    let (server, captured) = scene();
+    let old = live(&server, 0);
+    let (first, _) = staged(&server, &captured, into_fifteen());
+    let through_fifteen = RedisRestoreOptions {
+        databases: BTreeMap::from([(0, 0)]),
+        spare_databases: vec![15],
+        ..RedisRestoreOptions::default()
+    };
+    let (second, _) = staged(&server, &captured, through_fifteen);
+    // Both what it has staged there and what it keeps there.
+    for is_switched in [false, true] {
+        if is_switched {
+            fresh(&server).switch(&second).unwrap();
+        }
+        let error = fresh(&server).switch(&first).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+        assert!(error.to_string().contains("database 15"), "{error}");
+    }
+    assert_eq!(live(&server, 0), captured.content("db/0"));
+    fresh(&server).rollback(&second, Phase::Switched).unwrap();
+    assert_eq!(live(&server, 0), old);
+    fresh(&server).switch(&first).unwrap();
+    assert_eq!(live(&server, 15), captured.content("db/0"));
+    assert_eq!(live(&server, 0), old);
 }

@@ -180,6 +180,58 @@ fn what_a_killed_overwriting_left_never_overwrites_a_database_restored_since() {
     }
 }
 
+/// Copied, marked, copy kept; without a log nothing is copied before it is marked.
+const COPY_KEPT: [(&str, usize); 2] = [("wal", 3), ("delete", 2)];
+
+#[test]
+fn what_is_committed_after_an_overwriting_was_killed_is_overwritten_by_nothing() {
+    for (mode, stop) in COPY_KEPT {
+        let (folder, path) = place();
+        let (holder, plan) = kill_overwriting(&path, mode, stop);
+        assert!(old_of(&plan).exists());
+        holder.finish();
+        assert!(writes(&path, "work"));
+        let fresh = forced(&path);
+        let undone = fresh.rollback(&plan, Phase::Switching);
+        for refused in [undone, fresh.switch(&plan)] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), SourceErrorKind::Occupied);
+            assert!(error.to_string().contains(&plan.keeps[0]), "{error}");
+        }
+        assert_eq!(generation_of(&path), "work");
+        assert_eq!(generation_of(&old_of(&plan)), "old");
+        fs::remove_file(old_of(&plan)).unwrap();
+        fresh.rollback(&plan, Phase::Switching).unwrap();
+        assert_eq!(generation_of(&path), "work");
+        assert_eq!(names_in(folder.path()), ["app.db"]);
+    }
+}
+
+#[test]
+fn what_is_committed_while_a_killed_overwriting_is_compared_is_overwritten_by_nothing() {
+    for (mode, stop) in COPY_KEPT {
+        for sql in [
+            "UPDATE rows SET generation = 'work'",
+            "PRAGMA user_version = 7",
+        ] {
+            let (_folder, path) = place();
+            let (_holder, plan) = kill_overwriting(&path, mode, stop);
+            let written = path.clone();
+            let target = forced(&path).on_step(move |step| {
+                if step == "compared" {
+                    stock(&written, sql);
+                }
+            });
+            for _ in 0..2 {
+                let error = target.rollback(&plan, Phase::Switching).unwrap_err();
+                assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+            }
+            let version = stock(&path, "PRAGMA user_version");
+            assert!(generation_of(&path) == "work" || version == "7\n");
+        }
+    }
+}
+
 #[test]
 fn discarding_what_a_killed_overwriting_left_writes_nothing() {
     let (folder, path) = place();
