@@ -18,8 +18,9 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
+use super::environment::remove_secrets;
 use super::talk::Talk;
-use super::{CommandSettings, LineHook, is_secret};
+use super::{CommandSettings, LineHook};
 
 /// Size that the data pipe is given: fewer switches between the two processes.
 const PIPE_BYTES: usize = 1 << 20;
@@ -467,18 +468,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a child inherits the real environment; only names are looked at, to take them away"
-)]
-fn remove_secrets(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        if is_secret(&name.to_string_lossy()) {
-            command.env_remove(name);
-        }
     }
 }
 

@@ -46,6 +46,7 @@
 
 mod capture;
 mod client;
+mod environment;
 mod rebuild;
 mod split;
 mod talk;
@@ -64,19 +65,6 @@ pub use rebuild::{CommandExport, CommandTarget};
 const KIND: &str = "command";
 /// The one stream of a capture, if it is given no other name.
 const STREAM: &str = "output";
-
-/// Variables that a child never gets: they hold credentials of the repository.
-const SECRET_PREFIXES: [&str; 9] = [
-    "KEEPSTONE_",
-    "RESTIC_",
-    "AWS_",
-    "AZURE_",
-    "GOOGLE_",
-    "B2_",
-    "OS_",
-    "ST_",
-    "DO_",
-];
 
 /// Takes every line that a command writes to its standard error, as it comes.
 pub type LineHook = Arc<dyn Fn(&str) + Send + Sync>;
@@ -177,12 +165,6 @@ impl fmt::Debug for CommandSettings {
             .field("environment", &names)
             .finish_non_exhaustive()
     }
-}
-
-fn is_secret(name: &str) -> bool {
-    SECRET_PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
 }
 
 fn text_of(url: &str) -> Result<&str, SourceError> {
