@@ -293,12 +293,21 @@ pub(crate) struct Listed<'a> {
 }
 
 impl Listed<'_> {
-    fn replaced(&self) -> PgError {
+    fn replaced(&self) -> SourceError {
         let problem = format!(
             "{} {}.{} was renamed or replaced while it was read",
             self.kind, self.schema, self.name
         );
-        SourceError::new(SourceErrorKind::Interrupted, problem).into()
+        SourceError::new(SourceErrorKind::Interrupted, problem)
+    }
+
+    /// Says so of what a server answers when the name has come to mean something else: no table, nothing in no schema, or
+    /// a view that is not to be read.
+    pub(crate) fn or_replaced(&self, error: PgError) -> PgError {
+        match error.code() {
+            "42809" | "42P01" | "3F000" | "55000" => self.replaced().because(error).into(),
+            _ => error,
+        }
     }
 }
 
@@ -324,7 +333,7 @@ pub(crate) fn check_names(session: &mut Session, listed: &[Listed<'_>]) -> Resul
     ))?;
     let place = rows.first().and_then(|row| row.get(0)?.parse().ok());
     match place.and_then(|place: usize| listed.get(place)) {
-        Some(relation) => Err(relation.replaced()),
+        Some(relation) => Err(relation.replaced().into()),
         None => Ok(()),
     }
 }
@@ -392,6 +401,6 @@ fn stand(sequence: &Listed<'_>, place: &str, rows: &[Row]) -> Result<Sequence, P
             last_value: row.number(2),
             is_called: row.flag(3),
         }),
-        _ => Err(sequence.replaced()),
+        _ => Err(sequence.replaced().into()),
     }
 }

@@ -164,7 +164,10 @@ pub(crate) fn read_table(
     let check = |session: &mut Session| catalog::check_names(session, listed.as_slice());
     // Before, so that no query is planned for another table; after, because the name is looked up once more between.
     check(session)?;
-    let sum = read_named(session, table, take)?;
+    let sum = read_named(session, table, take).map_err(|error| match &listed {
+        Some(listed) => listed.or_replaced(error),
+        None => error,
+    })?;
     check(session)?;
     Ok(sum)
 }
