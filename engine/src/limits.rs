@@ -72,6 +72,8 @@ pub const NODE_ENTRIES_MAX: usize = 65_536;
 pub const NODE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Highest level of the nodes that one list or folder is split into.
 pub const NODE_LEVEL_MAX: u8 = 8;
+/// Most nodes on top of each other that one list or folder is split into.
+pub const NODE_LEVELS: u8 = NODE_LEVEL_MAX + 1;
 /// Deepest nesting of folders. Trees are walked by recursion, on the stack of any thread.
 pub const FOLDER_DEPTH_MAX: usize = 512;
 /// Chunks that stand in the entry itself instead of a list.

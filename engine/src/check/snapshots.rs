@@ -17,8 +17,6 @@ use crate::repo::{Repo, Store, Usable};
 use crate::snapshot::select::Listed;
 use crate::tree::{Body, ChunkList, Entry, Node};
 
-/// Nodes on top of each other that a folder or a list is split into.
-const LEVELS: u8 = limits::NODE_LEVEL_MAX + 1;
 /// Stack of the walk, in bytes: some thousand frames at the most, of a few KiB.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
@@ -174,7 +172,7 @@ impl Walk<'_> {
             self.hit(root, "folders are nested too deep".into(), at);
             return Ok(false);
         }
-        if !self.node(root, at, LEVELS)? {
+        if !self.node(root, at, limits::NODE_LEVELS)? {
             return Ok(false);
         }
         if !self.folders.contains(&root) {
@@ -260,7 +258,7 @@ impl Walk<'_> {
                     Ok(good)
                 }
                 ChunkList::Node(root) => {
-                    let good = self.node(*root, &below, LEVELS)?;
+                    let good = self.node(*root, &below, limits::NODE_LEVELS)?;
                     if good && let Err(error) = self.store.chunks(content) {
                         let what = damage(error)?;
                         self.hit(*root, what, &below);

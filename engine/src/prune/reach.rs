@@ -11,9 +11,6 @@ use crate::repo::Store;
 use crate::snapshot::Snapshot;
 use crate::tree::{Body, ChunkList, Node};
 
-/// Nodes on top of each other that a folder or a list is split into.
-const LEVELS: u8 = limits::NODE_LEVEL_MAX + 1;
-
 /// One thing that a snapshot stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reached {
@@ -81,7 +78,7 @@ impl<'a> Reach<'a> {
         let too_deep = || too_deep(root, "folders are nested too deep");
         let depth = depth_left.checked_sub(1).ok_or_else(too_deep)?;
         let mut below = Vec::new();
-        self.node(root, LEVELS, &mut below, visit)?;
+        self.node(root, limits::NODE_LEVELS, &mut below, visit)?;
         below
             .into_iter()
             .try_for_each(|root| self.folder(root, depth, visit))
@@ -125,7 +122,7 @@ impl<'a> Reach<'a> {
                     ChunkList::Inline(chunks) => chunks
                         .into_iter()
                         .try_for_each(|(id, len)| self.chunk(id, len, visit)),
-                    ChunkList::Node(root) => self.node(root, LEVELS, folders, visit),
+                    ChunkList::Node(root) => self.node(root, limits::NODE_LEVELS, folders, visit),
                 },
                 Body::Other(_) => Ok(()),
             }),

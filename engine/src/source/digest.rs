@@ -87,6 +87,19 @@ fn limbs_of(hash: &[u8; 32]) -> [u64; 4] {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 
+impl Digest {
+    /// The digest of the records of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let mut sum = RecordDigest {
+            limbs: limbs_of(&self.0),
+            count: 0,
+        };
+        sum.add_limbs(limbs_of(&other.0));
+        sum.finish()
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -150,5 +163,18 @@ mod tests {
         once.add(b"a");
         assert_ne!(twice.finish(), once.finish());
         assert_eq!(twice.count(), 2);
+    }
+    #[test]
+    fn digests_of_parts_add_up_to_that_of_the_whole() {
+        let of = |records: &[u32]| {
+            let mut digest = RecordDigest::new();
+            records
+                .iter()
+                .for_each(|record| digest.add(&record.to_le_bytes()));
+            digest.finish()
+        };
+        let all: Vec<u32> = (0..200).collect();
+        let parts = all.chunks(7).map(of);
+        assert_eq!(parts.fold(Digest::default(), Digest::plus), of(&all));
     }
 }
