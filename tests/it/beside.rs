@@ -9,6 +9,7 @@ use keepstone_engine::backup::Cancel;
 use keepstone_engine::check::{CheckReport, Consequence, Level, check};
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
+use keepstone_engine::index::BoxRef;
 use keepstone_engine::progress::NoObserver;
 use keepstone_engine::repo::{Repo, Store, Usable};
 use keepstone_testkit::meanwhile::MeanwhileBackend;
@@ -165,7 +166,7 @@ fn of_twins_the_one_that_can_be_read_outlives_a_prune() {
             let is_data = matches!(pack, ObjectKey::Pack(name) if name.class == PackClass::Data);
             let is_read = read_back(&repo, kept).is_ok_and(|read| read == streams);
             if !is_read {
-                // A block of records that has rotted stands in the way of what another one says.
+                // The node of the folder, which only one of them stored.
                 assert!(!is_data);
                 continue;
             }
@@ -194,6 +195,41 @@ fn of_twins_the_one_that_can_be_read_outlives_a_prune() {
         }
     }
     assert!(told >= 4, "{told} packs of data");
+}
+
+/// A chunk is read by another record of it where the block of one has rotted.
+#[test]
+fn of_twin_records_the_block_that_can_be_read_is_enough() {
+    let (contents, ids, streams) = twins(12);
+    let repo = open_repo(Arc::new(MemoryBackend::from_contents(contents.clone()))).unwrap();
+    let store = Store::load(&repo, &Usable::Indexed, true).unwrap();
+    // The middle of each block of which every chunk has a record elsewhere too.
+    let spare: Vec<_> = store.with_index(|index| {
+        let blocks = (0..).zip(index.blocks());
+        let is_spare = |block: u32| {
+            let mut told = index.chunks().iter().filter(|(_, at)| at.block == block);
+            told.all(|(id, _)| index.chunk(*id).iter().any(|(_, at)| at.block != block))
+        };
+        let place = |place: &BoxRef| {
+            let pack = index.pack(place.pack).unwrap().name;
+            let middle = place.offset + u64::from(place.header.stored_len) / 2;
+            (ObjectKey::Pack(pack), usize::try_from(middle).unwrap())
+        };
+        let spare = blocks.filter(|(block, _)| is_spare(*block));
+        spare.map(|(_, found)| place(found)).collect()
+    });
+    assert!(spare.len() >= 2, "{spare:?}");
+    for (pack, middle) in spare {
+        let memory = Arc::new(MemoryBackend::from_contents(contents.clone()));
+        let mut bytes = contents[&pack].bytes.to_vec();
+        bytes[middle] ^= 1;
+        memory.tamper(&pack, Some(bytes));
+        let repo = open_repo(memory).unwrap();
+        assert!(!checked(&repo, Level::Data).problems.is_empty(), "{pack}");
+        for id in ids {
+            assert_eq!(read_back(&repo, id).unwrap(), streams, "{pack}");
+        }
+    }
 }
 
 /// What the other one of two writers had beside their twins lives on in a segment that is rewritten: the twins in it go.
