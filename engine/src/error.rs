@@ -3,7 +3,7 @@
 //! A message names the object and the attempted act, in lower case, without its own source; the command line prints
 //! the chain and adds the advice.
 
-use crate::backend::{BackendError, ObjectKey};
+use crate::backend::{BackendError, BackendErrorKind, ObjectKey};
 use crate::codec::FormatError;
 use crate::id::{ChunkId, SessionId};
 use crate::source::SourceError;
@@ -172,9 +172,34 @@ impl Error {
         }
     }
 
+    /// Of a get that failed: where the object is not there as it was written the repository is damaged, and not the way to it.
+    pub(crate) fn unread(key: &ObjectKey) -> impl FnOnce(BackendError) -> Self {
+        let key = *key;
+        move |error| match error.kind() {
+            BackendErrorKind::NotFound => Self::Missing {
+                object: key.to_string(),
+            },
+            BackendErrorKind::Truncated | BackendErrorKind::Unreadable => {
+                Self::corrupt(key)(FormatError::new("object", in_one_line(&error)))
+            }
+            _ => Self::backend("read", &key)(error),
+        }
+    }
+
     /// Names the object of a format failure.
     pub(crate) fn corrupt(object: impl std::fmt::Display) -> impl FnOnce(FormatError) -> Self {
         let object = object.to_string();
         move |source| Self::Corrupt { object, source }
     }
+}
+
+/// A message and those of its causes.
+fn in_one_line(error: &BackendError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }

@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use keepstone_engine::backend::Backend;
 use keepstone_engine::backend::memory::{Contents, MemoryBackend};
-use keepstone_engine::backend::{ObjectKey, ObjectKind, PackClass};
+use keepstone_engine::backend::{BackendErrorKind, ObjectKey, ObjectKind, PackClass};
 use keepstone_engine::backup::Cancel;
-use keepstone_engine::check::{CheckReport, Consequence, Level, check};
+use keepstone_engine::check::{CheckReport, Consequence, Level, Problem, check};
 use keepstone_engine::forget::forget;
 use keepstone_engine::id::SnapshotId;
 use keepstone_engine::index::BoxRef;
 use keepstone_engine::progress::NoObserver;
 use keepstone_engine::repo::{Repo, Store, Usable};
+use keepstone_testkit::faulty::{Effect, Fault, FaultyBackend};
 use keepstone_testkit::meanwhile::MeanwhileBackend;
 use keepstone_testkit::recording::{Operation, RecordingBackend};
 use keepstone_testkit::scripted::{
@@ -171,16 +172,13 @@ fn of_twins_the_one_that_can_be_read_outlives_a_prune() {
                 continue;
             }
             let before = checked(&repo, Level::Data);
-            let lost = |problem: &&keepstone_engine::check::Problem| {
-                matches!(problem.consequence, Consequence::Snapshots(_))
-            };
+            let lost =
+                |problem: &&Problem| matches!(problem.consequence, Consequence::Snapshots(_));
             assert!(
                 !before.problems.iter().any(|problem| lost(&problem)),
                 "{before:#?}"
             );
-            let nothing = |problem: &&keepstone_engine::check::Problem| {
-                problem.consequence == Consequence::Nothing
-            };
+            let nothing = |problem: &&Problem| problem.consequence == Consequence::Nothing;
             told += usize::from(is_data);
             assert!(
                 !before.problems.iter().any(|problem| nothing(&problem)),
@@ -195,6 +193,34 @@ fn of_twins_the_one_that_can_be_read_outlives_a_prune() {
         }
     }
     assert!(told >= 4, "{told} packs of data");
+}
+
+#[test]
+fn of_twins_the_one_on_a_sector_that_is_lost_hinders_nobody() {
+    let (contents, ids, streams) = twins(12);
+    let is_data =
+        |key: &&ObjectKey| matches!(key, ObjectKey::Pack(name) if name.class == PackClass::Data);
+    for pack in contents.keys().filter(is_data) {
+        for (gone, kept) in [(ids[0], ids[1]), (ids[1], ids[0])] {
+            let memory = Arc::new(MemoryBackend::from_contents(contents.clone()));
+            let faulty = Arc::new(FaultyBackend::new(memory));
+            let fails = Effect::Fail(BackendErrorKind::Unreadable);
+            faulty.script(Fault::on(Operation::Get, fails).at(*pack).for_ever());
+            let repo = open_repo(faulty.clone()).unwrap();
+            assert_eq!(read_back(&repo, kept).unwrap(), streams);
+            let problems = checked(&repo, Level::Data).problems;
+            assert!(!problems.is_empty());
+            let lost = |problem: &Problem| matches!(problem.consequence, Consequence::Snapshots(_));
+            assert!(!problems.iter().any(lost), "{problems:#?}");
+            forget(&repo, &[gone], "test", "host", 2 * HOUR_NS).unwrap();
+            for _ in 0..2 {
+                prune_at(&repo, 3 * HOUR_NS).unwrap();
+                let repo = open_repo(faulty.clone()).unwrap();
+                assert_eq!(read_back(&repo, kept).unwrap(), streams);
+            }
+            assert!(!faulty.fired().is_empty());
+        }
+    }
 }
 
 /// A chunk is read by another record of it where the block of one has rotted.

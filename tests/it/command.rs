@@ -1,21 +1,21 @@
 //! The command source: status, signals, what was said, quoting, environment, time, ^C, and the way back.
 
+mod stopped;
+
 use std::io;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{
-    CaptureReport, Consistency, Export as _, ExportSink, ItemInfo, Items, OpenFacts, Opened, Phase,
-    Sink as _, Source as _, SourceError, SourceErrorKind, Target as _,
+    Consistency, Export as _, ExportSink, Opened, Phase, Sink as _, Source as _, SourceError,
+    SourceErrorKind, Target as _,
 };
 use keepstone_sources::command::{
     CommandExport, CommandLine, CommandSettings, CommandSource, CommandTarget,
 };
 use keepstone_testkit::memory::{MemoryCapture, MemorySink};
 use keepstone_testkit::waiting::wait_until;
-use rustix::process::{Pid, Signal, kill_process};
 
 fn shell(text: &str) -> CommandSettings {
     CommandSettings::new(CommandLine::Shell(text.into())).unwrap()
@@ -306,135 +306,6 @@ fn a_command_that_leaves_what_fits_into_the_pipe_has_not_read_it() {
     stage("head -c 10 >/dev/null; sleep 0.3; cat >/dev/null").unwrap();
     let error = stage("exit 3").unwrap_err();
     assert_eq!(error.to_string(), "/bin/sh ended with status 3");
-}
-
-/// A capture of which only the first half can be read.
-struct Half(MemoryCapture);
-
-impl Items for Half {
-    fn open_facts(&self) -> &OpenFacts {
-        self.0.open_facts()
-    }
-
-    fn report(&self) -> &CaptureReport {
-        self.0.report()
-    }
-
-    fn walk(
-        &self,
-        visit: &mut dyn FnMut(ItemInfo) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        self.0.walk(visit)
-    }
-
-    fn get(&self, path: &RepoPath) -> Result<Option<ItemInfo>, SourceError> {
-        self.0.get(path)
-    }
-
-    fn read(
-        &self,
-        path: &RepoPath,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        let content = self.0.content(&path.to_string());
-        take(&content[..content.len() / 2])?;
-        Err(SourceError::new(
-            SourceErrorKind::Engine,
-            "the rest is gone",
-        ))
-    }
-
-    fn read_from(
-        &self,
-        path: &RepoPath,
-        offset: u64,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        self.0.read_from(path, offset, take)
-    }
-
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
-
-#[test]
-fn a_command_that_is_stopped_half_way_never_takes_the_part_for_the_whole() {
-    // Its half does not fit into the pipe: the command has begun to read.
-    let half = Half(capture(shell("seq 1 1000000")).unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let committed = folder.path().join("committed");
-    let takes_all = format!(
-        "trap '' TERM; cat >/dev/null; touch {}",
-        committed.display()
-    );
-    for text in [&takes_all, &format!("cat | ({takes_all})")] {
-        let target = CommandTarget::new(shell(text));
-        let plan = target.plan(&half).unwrap();
-        let error = target.stage(&plan, &half).unwrap_err();
-        assert_eq!(error.to_string(), "the rest is gone");
-        assert!(!committed.exists(), "{text}");
-    }
-    // Time enough for one that saw the end.
-    capture(shell("sleep 0.3")).unwrap();
-    assert!(!committed.exists());
-}
-
-#[test]
-fn a_command_that_may_not_be_ended_sees_no_end_of_a_part_while_this_process_lives() {
-    let folder = tempfile::tempdir().unwrap();
-    let (go_on, committed) = (folder.path().join("go on"), folder.path().join("committed"));
-    // It reads a little, so that it is waited for, and the rest later.
-    let script = format!(
-        "setpgrp(0, getpgrp(getppid())); sysread(STDIN, my $bytes, 9);
-         for (1..600) {{ last if -e '{}'; select(undef, undef, undef, 0.05) }}
-         1 while sysread(STDIN, $bytes, 65536); open(my $file, '>', '{}');",
-        go_on.display(),
-        committed.display()
-    );
-    let argv = ["perl", "-e", &script].map(String::from);
-    let mut settings = CommandSettings::new(CommandLine::Argv(argv.to_vec())).unwrap();
-    settings.timeout = Some(Duration::from_secs(1));
-    let whole = capture(shell("head -c 5000000 /dev/zero")).unwrap();
-    let target = CommandTarget::new(settings);
-    let plan = target.plan(&whole).unwrap();
-    let said = target.stage(&plan, &whole).unwrap_err().to_string();
-    assert!(
-        said.contains("take what it was fed for the whole"),
-        "{said}"
-    );
-    let (_, rest) = said.split_once("goes on as process ").unwrap();
-    let (process, _) = rest.split_once(';').unwrap();
-    let process = Pid::from_raw(process.parse().unwrap()).unwrap();
-
-    std::fs::write(go_on, "").unwrap();
-    // Time enough to read the rest, and the end.
-    capture(shell("sleep 0.5")).unwrap();
-    assert!(is_running(&script));
-    assert!(!committed.exists());
-    kill_process(process, Signal::KILL).unwrap();
-    wait_until("it is gone", || !is_running(&script));
-}
-
-#[test]
-fn a_command_that_may_not_be_ended_is_left_and_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let enough = folder.path().join("enough");
-    // In our own group it gets no signal, as one that runs as somebody else gets none.
-    let script = format!(
-        "setpgrp(0, getpgrp(getppid())); for (1..600) {{ last if -e '{}'; select(undef, undef, undef, 0.1) }}",
-        enough.display()
-    );
-    let argv = ["perl", "-e", &script].map(String::from);
-    let mut settings = CommandSettings::new(CommandLine::Argv(argv.to_vec())).unwrap();
-    settings.timeout = Some(Duration::from_millis(300));
-    let error = capture(settings).unwrap_err();
-    let said = error.to_string();
-    assert!(said.starts_with("perl did not end within 300ms"), "{said}");
-    assert!(said.contains("goes on as process "), "{said}");
-    assert!(is_running(&script));
-    std::fs::write(enough, "").unwrap();
-    wait_until("it ends by itself", || !is_running(&script));
 }
 
 #[test]

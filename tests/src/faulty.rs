@@ -30,6 +30,7 @@ pub enum Effect {
 pub struct Fault {
     operation: Operation,
     kind: Option<ObjectKind>,
+    key: Option<ObjectKey>,
     skip: usize,
     count: usize,
     effect: Effect,
@@ -41,6 +42,7 @@ impl Fault {
         Self {
             operation,
             kind: None,
+            key: None,
             skip: 0,
             count: 1,
             effect,
@@ -51,6 +53,13 @@ impl Fault {
     #[must_use]
     pub fn of(mut self, kind: ObjectKind) -> Self {
         self.kind = Some(kind);
+        self
+    }
+
+    /// Only calls on this object count, and no list.
+    #[must_use]
+    pub fn at(mut self, key: ObjectKey) -> Self {
+        self.key = Some(key);
         self
     }
 
@@ -116,11 +125,18 @@ impl FaultyBackend {
         self.fired.lock().unwrap().clone()
     }
 
-    fn next(&self, operation: Operation, kind: ObjectKind) -> Option<(Effect, Vec<ObjectStat>)> {
+    fn next(
+        &self,
+        operation: Operation,
+        kind: ObjectKind,
+        key: Option<&ObjectKey>,
+    ) -> Option<(Effect, Vec<ObjectStat>)> {
         let mut found = None;
         for line in self.script.lock().unwrap().iter_mut() {
             let fault = &mut line.fault;
-            if fault.operation != operation || fault.kind.is_some_and(|only| only != kind) {
+            let is_another = fault.kind.is_some_and(|only| only != kind)
+                || fault.key.is_some_and(|only| Some(&only) != key);
+            if fault.operation != operation || is_another {
                 continue;
             }
             if fault.skip > 0 {
@@ -143,7 +159,7 @@ impl FaultyBackend {
         key: &ObjectKey,
         act: &dyn Fn() -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        match self.next(operation, key.kind()) {
+        match self.next(operation, key.kind(), Some(key)) {
             None => act(),
             Some((Effect::Fail(kind), _)) => Err(scripted(kind).on(key)),
             Some((Effect::LoseAnswer, _)) => {
@@ -167,7 +183,7 @@ impl Backend for FaultyBackend {
 
     fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Vec<u8>, BackendError> {
         let act = || self.inner.get(key, range);
-        match self.next(Operation::Get, key.kind()) {
+        match self.next(Operation::Get, key.kind(), Some(key)) {
             None => act(),
             Some((Effect::Fail(kind), _)) => Err(scripted(kind).on(key)),
             Some((Effect::LoseAnswer, _)) => Err(scripted(BackendErrorKind::Unreachable).on(key)),
@@ -189,7 +205,7 @@ impl Backend for FaultyBackend {
     }
 
     fn list(&self, kind: ObjectKind) -> Result<Vec<ObjectStat>, BackendError> {
-        match self.next(Operation::List, kind) {
+        match self.next(Operation::List, kind, None) {
             None => self.inner.list(kind),
             Some((Effect::Fail(error), _)) => Err(scripted(error).at(kind.to_string())),
             Some((Effect::LoseAnswer, _)) => Err(scripted(BackendErrorKind::Unreachable)),

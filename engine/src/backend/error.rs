@@ -22,6 +22,8 @@ pub enum BackendErrorKind {
     NoSpace,
     /// The object is shorter than what was asked for.
     Truncated,
+    /// The medium does not give back what it was given.
+    Unreadable,
     /// The file system is mounted read-only.
     ReadOnly,
     /// Something else lies where a repository is to be made.
@@ -42,6 +44,7 @@ impl BackendErrorKind {
             Self::Unreachable => "the store cannot be reached",
             Self::NoSpace => "no space is left",
             Self::Truncated => "it is shorter than what was asked for",
+            Self::Unreadable => "the medium cannot read it",
             Self::ReadOnly => "the file system is read-only",
             Self::Occupied => "something else lies there",
             Self::Unsupported => "this is not supported",

@@ -286,6 +286,10 @@ impl Backend for LocalBackend {
         match self.read(key, range) {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(BackendError::new(BackendErrorKind::Truncated, "read").on(key)),
+            Err(errno) if is_of_medium(errno) => {
+                let unreadable = BackendError::new(BackendErrorKind::Unreadable, "read");
+                Err(unreadable.because(std::io::Error::from(errno)).on(key))
+            }
             Err(errno) => Err(of_errno(errno, "read").on(key)),
         }
     }
@@ -386,6 +390,11 @@ fn flush(folder: &OwnedFd) -> Result<(), Errno> {
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
         flushed => flushed,
     }
+}
+
+/// How a disk tells of a sector that is lost, and a file system of one whose sum is wrong.
+fn is_of_medium(errno: Errno) -> bool {
+    [Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN].contains(&errno)
 }
 
 fn at_path(errno: Errno, act: &'static str, path: &Path) -> BackendError {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Repo;
-use crate::backend::{BackendErrorKind, ByteRange, ObjectKey, ObjectKind, PackName};
+use crate::backend::{ByteRange, ObjectKey, ObjectKind, PackName};
 use crate::codec::FormatError;
 use crate::crypto::{SessionKey, open_box};
 use crate::error::{Error, Result};
@@ -30,18 +30,7 @@ pub fn read_stored_box(repo: &Repo, pack: PackName, place: &BoxRef) -> Result<Ve
         offset: place.offset,
         length,
     };
-    repo.backend()
-        .get(&key, range)
-        .map_err(|error| match error.kind() {
-            BackendErrorKind::NotFound => Error::Missing {
-                object: key.to_string(),
-            },
-            BackendErrorKind::Truncated => Error::corrupt(key)(FormatError::new(
-                "pack",
-                "it is shorter than its index says",
-            )),
-            _ => Error::backend("read", &key)(error),
-        })
+    repo.backend().get(&key, range).map_err(Error::unread(&key))
 }
 
 /// Reads what a pack says of itself.
@@ -59,12 +48,7 @@ pub fn read_footer(repo: &Repo, name: PackName, size_bytes: u64) -> Result<Index
         let length = (length as u64).min(size_bytes);
         repo.backend()
             .get(&key, ByteRange::Last(length))
-            .map_err(|error| match error.kind() {
-                BackendErrorKind::NotFound => Error::Missing {
-                    object: key.to_string(),
-                },
-                _ => Error::backend("read", &key)(error),
-            })
+            .map_err(Error::unread(&key))
     };
     let mut tail = read(TAIL)?;
     let trailer = match decode_trailer(&tail, size_bytes).map_err(corrupt)? {

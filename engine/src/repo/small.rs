@@ -374,13 +374,7 @@ pub(crate) fn read_listed(backend: &dyn Backend, stat: &ObjectStat) -> Result<Ve
         let problem = format!("has {} bytes, {max} is the most", stat.size_bytes);
         return Err(Error::corrupt(key)(FormatError::new("object", problem)));
     }
-    backend.get(key, ByteRange::All).map_err(|error| {
-        if error.kind() == BackendErrorKind::NotFound {
-            missing(key)
-        } else {
-            Error::backend("read", key)(error)
-        }
-    })
+    backend.get(key, ByteRange::All).map_err(Error::unread(key))
 }
 
 fn ends_are_missing() -> Error {

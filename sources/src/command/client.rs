@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use keepstone_engine::source::{SourceError, SourceErrorKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::ioctl_fionread;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    test_kill_process_group, waitid,
 };
 
 use super::environment::remove_secrets;
+use super::remains::Remains;
 use super::talk::Talk;
 use super::{CommandSettings, LineHook};
 
@@ -56,10 +58,7 @@ pub(super) struct Running {
     deadline: Option<(Instant, Duration)>,
     exited_at: Option<Instant>,
     status: Option<ExitStatus>,
-    /// It was to be ended and lives: it runs as somebody whom we may not signal.
-    left: bool,
-    /// Somebody whom we could not end still waits for the rest of the input.
-    starves: bool,
+    remains: Remains,
 }
 
 impl Running {
@@ -98,8 +97,7 @@ impl Running {
             deadline: settings.timeout.map(|timeout| (started + timeout, timeout)),
             exited_at: None,
             status: None,
-            left: false,
-            starves: false,
+            remains: Remains::default(),
         };
         running.take_pipes(direction, settings.on_line.as_ref())?;
         Ok(running)
@@ -266,14 +264,14 @@ impl Running {
         }
         self.kill_group();
         if self.is_still_read() {
-            self.starves = true;
+            self.remains.starves = true;
             let _held = self.data.take().map(std::fs::File::into_raw_fd);
         }
         self.data = None;
     }
 
     fn kill_group(&mut self) {
-        if self.status.is_some() || self.left {
+        if self.status.is_some() || self.remains.process.is_some() {
             return;
         }
         // Until it is waited for, the child keeps the number of the group from being used again.
@@ -290,9 +288,27 @@ impl Running {
             let _gone = kill_process_group(group, Signal::KILL);
             self.wait_briefly();
         }
-        self.left = self.exited_at.is_none();
-        if !self.left {
-            self.status = self.child.wait().ok();
+        if self.exited_at.is_none() {
+            self.remains.process = Some(self.child.id());
+            return;
+        }
+        self.status = self.child.wait().ok();
+        if self.direction == Direction::ToCommand {
+            self.remains.outlives =
+                pid_of(&self.child).is_some_and(|group| self.is_outlived(group));
+        }
+    }
+
+    /// Whether somebody of the group, whose first process is gone, runs as another user, whom no signal of ours reaches. Those
+    /// who are dying get a moment to be gone.
+    fn is_outlived(&self, group: Pid) -> bool {
+        let until = Instant::now() + KILL_GRACE;
+        loop {
+            match test_kill_process_group(group) {
+                Err(errno) => return errno == Errno::PERM,
+                Ok(()) if Instant::now() >= until => return false,
+                Ok(()) => self.poll_once(None, SHORT_TICK),
+            };
         }
     }
 
@@ -304,7 +320,7 @@ impl Running {
             if events.contains(PollFlags::ERR) {
                 return false;
             }
-            if self.left || Instant::now() >= until {
+            if self.remains.process.is_some() || Instant::now() >= until {
                 return true;
             }
             self.listen();
@@ -325,21 +341,12 @@ impl Running {
     /// Ends the command and says why; and that it goes on, if it does.
     fn stop(&mut self, kind: SourceErrorKind, why: &str) -> SourceError {
         self.kill();
-        let (program, process) = (&self.program, self.child.id());
-        let (left, who) = if self.left {
-            let left = format!("; it could not be ended either, and goes on as process {process}");
-            (left, "it")
-        } else {
-            (String::new(), "a process that it left behind")
-        };
-        let starves = if self.starves {
-            format!(
-                "; {who} will take what it was fed for the whole when this process ends: look at what it did"
-            )
-        } else {
-            String::new()
-        };
-        SourceError::new(kind, format!("{program} {why}{left}{starves}"))
+        SourceError::new(kind, format!("{} {why}{}", self.program, self.remains))
+    }
+
+    /// What goes on though the command was ended.
+    pub(super) fn remains(&self) -> Remains {
+        self.remains
     }
 
     /// One wait for the data pipe, with everything that may end it.

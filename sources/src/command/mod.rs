@@ -39,7 +39,8 @@
 //! the end: also what fits into the pipe is waited for. One that is stopped half-way does not see the end of its input
 //! while it lives, or `psql -1` would commit the part as the whole. (Where this process itself is killed, it does.)
 //! Excepted is what goes on outside of the process group: `sudo` runs as somebody whom this user may not end, and sees no
-//! end as long as this process lives, but then; and behind `ssh` or `docker exec` the other side sees its input end with
+//! end as long as this process lives, but then; behind a filter (`zcat | sudo …`) it sees its input end with the filter, and
+//! the error says so; and behind `ssh` or `docker exec` the other side sees its input end with
 //! them. Give to these a dump that has a `BEGIN` and a `COMMIT` of its own. What the command does to its system cannot be staged, compared, switched or undone, and the plan says so:
 //! the command runs in the staging phase, validation can only repeat that it succeeded, and a rollback after it
 //! started is an error. `restore --target` writes a file that is named like the stream.
@@ -48,6 +49,7 @@ mod capture;
 mod client;
 mod environment;
 mod rebuild;
+mod remains;
 mod split;
 mod talk;
 

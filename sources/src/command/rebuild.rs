@@ -1,6 +1,7 @@
 //! Feeding a capture to a command's standard input, and exporting it as a file.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use keepstone_engine::source::{
     Export, ExportSink, ItemInfo, Items, NodeKind, Phase, RestorePlan, SourceError,
@@ -9,6 +10,7 @@ use keepstone_engine::source::{
 use serde_json::json;
 
 use super::client::{Direction, Running};
+use super::remains::Remains;
 use super::{CommandSettings, KIND};
 
 /// A command that takes a capture on its standard input.
@@ -21,6 +23,8 @@ pub struct CommandTarget {
     refused: AtomicBool,
     /// It read everything and succeeded, in this process.
     ended: AtomicBool,
+    /// What goes on of it though it was ended, in this process.
+    remains: Mutex<Remains>,
 }
 
 impl CommandTarget {
@@ -30,6 +34,7 @@ impl CommandTarget {
             settings,
             refused: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            remains: Mutex::default(),
         }
     }
 
@@ -70,21 +75,17 @@ impl Target for CommandTarget {
         let started = Running::start(&self.settings, Direction::ToCommand);
         self.refused.store(started.is_err(), Ordering::Relaxed);
         let mut running = started?;
-        let cancelled = || items.cancelled();
-        let mut fed = 0;
-        items.read(&item.path, &mut |bytes| {
-            fed += bytes.len() as u64;
-            running.write_all(bytes, &cancelled)
-        })?;
-        if fed != item.size_bytes {
-            return Err(SourceError::new(
-                SourceErrorKind::Corrupt,
-                format!("the capture held {fed} bytes of {}", item.size_bytes),
-            ));
+        let fed = feed(&mut running, &item, items);
+        if let Err(error) = &fed {
+            let is_told = running.remains() != Remains::default();
+            running.kill();
+            // What its own error says is not said twice; of one that was stopped on request nobody sees the error.
+            if !is_told || error.kind() == SourceErrorKind::Cancelled {
+                *lock(&self.remains) = running.remains();
+            }
         }
-        running.finish(&cancelled)?;
-        self.ended.store(true, Ordering::Relaxed);
-        Ok(())
+        self.ended.store(fed.is_ok(), Ordering::Relaxed);
+        fed
     }
 
     fn validate(&self, _plan: &RestorePlan, _items: &dyn Items) -> Result<Validation, SourceError> {
@@ -113,13 +114,38 @@ impl Target for CommandTarget {
         // A later process cannot know whether the program ran, so it must assume that it did.
         Err(SourceError::new(
             SourceErrorKind::Other,
-            format!("cannot undo what {} may have done", self.program()),
+            format!(
+                "cannot undo what {} may have done{}",
+                self.program(),
+                lock(&self.remains)
+            ),
         ))
     }
 
     fn discard(&self, _plan: &RestorePlan) -> Result<(), SourceError> {
         Ok(())
     }
+}
+
+/// Feeds a whole capture, and waits until the command has made something of it.
+fn feed(running: &mut Running, item: &ItemInfo, items: &dyn Items) -> Result<(), SourceError> {
+    let cancelled = || items.cancelled();
+    let mut fed = 0;
+    items.read(&item.path, &mut |bytes| {
+        fed += bytes.len() as u64;
+        running.write_all(bytes, &cancelled)
+    })?;
+    if fed != item.size_bytes {
+        return Err(SourceError::new(
+            SourceErrorKind::Corrupt,
+            format!("the capture held {fed} bytes of {}", item.size_bytes),
+        ));
+    }
+    running.finish(&cancelled)
+}
+
+fn lock(remains: &Mutex<Remains>) -> MutexGuard<'_, Remains> {
+    remains.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes the bytes of a command as a file.

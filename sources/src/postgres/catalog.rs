@@ -18,16 +18,12 @@ const NOT_HERE: &str = "(c.relpersistence = 'u' AND pg_is_in_recovery())";
 const NO_MEMBER: &str = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
     AND d.objid = c.oid AND d.deptype = 'e')";
 
-/// Whether nobody can put anything of theirs into a query of `c`, which lies in `n` and is a part of `up`: all belong to
-/// a superuser or to us. Who owns a table, or what it is a part of, says what its indexes compute, and the planner calls
-/// it; who owns a schema can rename it, so that another table bears the name.
-const OURS: &str = "SELECT bool_and(coalesce(o.rolsuper OR o.rolname = current_user, false)) FROM (
-            SELECT c.relowner
-            UNION ALL SELECT p.relowner FROM up JOIN pg_class p ON p.oid = up.inhparent
-            UNION ALL SELECT CASE n.nspowner::regrole::text WHEN 'pg_database_owner'
-                THEN (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database())
-                ELSE n.nspowner END
-        ) owners (id) LEFT JOIN pg_roles o ON o.oid = owners.id";
+/// Owners of `c` and of what it is a part of, `up`. They say what its indexes compute, and the planner calls that.
+const OWNERS: &str =
+    "SELECT c.relowner UNION ALL SELECT p.relowner FROM up JOIN pg_class p ON p.oid = up.inhparent";
+/// The owner of the schema `n`, who can rename it, so that another table bears the name.
+const SCHEMA_OWNER: &str = "SELECT CASE n.nspowner::regrole::text WHEN 'pg_database_owner'
+        THEN (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database()) ELSE n.nspowner END";
 /// Tables that `c` is a part or an heir of, as `up`.
 const UP: &str = "WITH RECURSIVE up AS (
         SELECT inhparent, 1 AS depth FROM pg_inherits WHERE inhrelid = c.oid
@@ -101,19 +97,21 @@ impl Table {
         self.columns.iter().position(|column| column == key)
     }
 
-    /// The statement that reads its rows in their order. Without an order it is no query: nothing is planned, so that
-    /// nothing of the owner's is called.
+    /// The statement that reads its rows in their order. Of all rows without an order it is no query: nothing is planned,
+    /// so that nothing of the owner's is called.
     pub(crate) fn copy_out(&self) -> String {
         let columns = self.column_list();
-        match (&self.key, &self.extension_rows) {
-            (None, None) if columns.is_empty() => format!("COPY {} TO STDOUT", self.sql()),
-            (None, None) => format!("COPY {} ({columns}) TO STDOUT", self.sql()),
-            (key, rows) => {
+        let rows = self.extension_rows.as_deref().unwrap_or_default();
+        match &self.key {
+            None if rows.is_empty() && columns.is_empty() => {
+                format!("COPY {} TO STDOUT", self.sql())
+            }
+            None if rows.is_empty() => format!("COPY {} ({columns}) TO STDOUT", self.sql()),
+            key => {
                 let order = key.as_ref().map(|key| format!("ORDER BY {}", ident(key)));
                 format!(
-                    "COPY (SELECT {columns} FROM ONLY {} {} {}) TO STDOUT",
+                    "COPY (SELECT {columns} FROM ONLY {} {rows} {}) TO STDOUT",
                     self.sql(),
-                    rows.as_deref().unwrap_or_default(),
                     order.unwrap_or_default()
                 )
             }
@@ -214,6 +212,8 @@ fn read_tables(session: &mut Session, condition: &str) -> Result<Vec<String>, Pg
 
 /// Lists the tables of the session's database.
 pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
+    let ours = all_ours(&format!("{OWNERS} UNION ALL {SCHEMA_OWNER}"));
+    let owned_by_us = all_ours(OWNERS);
     let sql = format!(
         "SELECT n.nspname, c.relname, c.relpersistence = 'u',
             (SELECT json_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
@@ -222,7 +222,7 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
             (SELECT a.attname FROM pg_index i JOIN pg_attribute a
                 ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
              WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indnkeyatts = 1
-                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AND ({UP} {OURS})),
+                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AND ({ours})),
             e.condition, c.relkind,
             ({UP} SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY up.depth, pn.nspname,
                 p.relname) FROM up JOIN pg_class p ON p.oid = up.inhparent
@@ -233,7 +233,8 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
              WHERE h.partstrat = 'h' AND EXISTS (SELECT FROM pg_opclass o WHERE o.oid = ANY (h.partclass)
                 AND o.opcname IN ({PASSING_HASHES}) AND o.opcnamespace = 'pg_catalog'::regnamespace)
                 AND NOT EXISTS ({FOREIGN_BELOW})
-             ORDER BY up.depth DESC LIMIT 1)
+             ORDER BY up.depth DESC LIMIT 1),
+            e.condition <> '' AND NOT ({owned_by_us}), c.relowner::regrole
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN (SELECT u.id, u.condition FROM pg_extension,
                     unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid
@@ -244,6 +245,9 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
     let mut contents = Contents::default();
     for row in session.query(&sql)? {
         let table = parse_table(&row)?;
+        if row.flag(11) {
+            return Err(of_another(&table, &row.text(12)).into());
+        }
         if row.get(6) == Some("f") {
             contents.foreign_tables.push(table.shown());
         } else {
@@ -256,6 +260,24 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
         .map(|(_, schema, name)| format!("{schema}.{name}"));
     contents.unknown_sequences = shown.collect();
     Ok(contents)
+}
+
+/// The query whether all of these owners are superusers or we ourselves: nobody else can put anything into a query of `c`.
+fn all_ours(owners: &str) -> String {
+    format!(
+        "{UP} SELECT bool_and(coalesce(o.rolsuper OR o.rolname = current_user, false))
+         FROM ({owners}) owners (id) LEFT JOIN pg_roles o ON o.oid = owners.id"
+    )
+}
+
+/// Which rows of an extension's table are the user's is asked by a query, in which its owner could have us run something.
+fn of_another(table: &Table, owner: &str) -> SourceError {
+    let problem = format!(
+        "will not ask which rows of {} the extension left to its users: role {owner} owns the table, is no superuser, and \
+         could have functions called with the rights of the backup's role. Give the table to a superuser, or save as {owner}",
+        table.shown()
+    );
+    SourceError::new(SourceErrorKind::Preflight, problem)
 }
 
 fn parse_table(row: &Row) -> Result<Table, PgError> {

@@ -6,7 +6,7 @@
 //! What is decided from a look is looked at once more behind the renames, in their transaction: somebody may have changed
 //! names in between who takes no turn, or takes it elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,19 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
     let switcher = Switcher { settings, state };
     let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
+    let closed = switcher.closed(&mut session)?;
     let mut renames = Renames::default();
     for database in &state.databases {
+        // Only who brings back what was there before closes it, and may have dropped some of it since.
+        if closed.contains(&database.staged) && state.made(&found, &database.staged) {
+            return Err(SourceError::new(
+                SourceErrorKind::Missing,
+                format!(
+                    "cannot switch to database {}: to undo the restore was begun",
+                    database.staged
+                ),
+            ));
+        }
         let live = found.get(&database.live);
         match (&database.before, state.made(&found, &database.staged), live) {
             (Some(before), true, Some(_)) => {
@@ -310,6 +321,18 @@ impl Switcher<'_> {
             .iter()
             .map(|row| (row.text(0), Marked::parse(row.get(1))));
         Ok(found.collect())
+    }
+
+    /// Databases that accept no connections.
+    fn closed(&self, session: &mut Session) -> Result<BTreeSet<String>, SourceError> {
+        let sql = "SELECT datname FROM pg_database WHERE NOT datallowconn";
+        let rows = session.query(sql).map_err(|error| {
+            error.during(format!(
+                "cannot list the databases at {}",
+                self.settings.server()
+            ))
+        })?;
+        Ok(rows.iter().map(|row| row.text(0)).collect())
     }
 
     fn comment(

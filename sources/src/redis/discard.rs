@@ -13,6 +13,7 @@ use super::plan::{Place, State};
 use super::stage::all_done;
 use super::switch::{UNDONE_MS, control, count_keys, holds_notes_only, push_delete_notes};
 use super::transaction::{Found, Transaction};
+use super::without_room;
 
 const ACT: &str = "discard what the restore kept";
 
@@ -53,9 +54,7 @@ pub(super) fn discard(
     kept: &[String],
 ) -> Result<(), SourceError> {
     match discard_at_once(client, state, kept) {
-        Err(error) if error.kind() == SourceErrorKind::NoSpace => {
-            discard_without_room(client, state, kept)
-        }
+        Err(error) if without_room::is_full(&error) => discard_without_room(client, state, kept),
         done => done,
     }
 }
@@ -75,33 +74,19 @@ fn discard_at_once(client: &mut Client, state: &State, kept: &[String]) -> Resul
     delete_marks(client, state)
 }
 
-/// Where its memory is full a server queues no command, not even one that frees some: each is done by itself. Whoever
-/// else works where our mark is does so for the same restore.
 fn discard_without_room(
     client: &mut Client,
     state: &State,
     kept: &[String],
 ) -> Result<(), SourceError> {
-    let control = state.control();
-    let mut own: Vec<u32> = state.own_databases().into_iter().collect();
-    // The one that decides goes last: whoever is killed here leaves a discard that can be begun again.
-    own.sort_by_key(|db| *db == control);
-    for db in own {
-        let (found, transaction) = Transaction::watch(client, ACT, state.id, [db])?;
-        transaction.leave()?;
-        let Some(Found::Ours(stage)) = found.get(&db) else {
-            continue;
-        };
-        client.select(db)?;
-        if *stage != Stage::Undone && is_to_empty(state, kept, db) {
-            client.call(ACT, &["FLUSHDB", "ASYNC"])?;
-        } else {
-            let mut delete = vec![b"DEL".as_slice()];
-            delete.extend(OWN_KEYS);
-            client.call(ACT, &delete)?;
+    without_room::each(client, state, ACT, &mut |client, db, stage| {
+        if stage != Stage::Undone && is_to_empty(state, kept, db) {
+            return client.call(ACT, &["FLUSHDB", "ASYNC"]).map(drop);
         }
-    }
-    Ok(())
+        let mut delete = vec![b"DEL".as_slice()];
+        delete.extend(OWN_KEYS);
+        client.call(ACT, &delete).map(drop)
+    })
 }
 
 /// Refuses a discard that could remove something else than what was kept.

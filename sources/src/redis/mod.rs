@@ -96,6 +96,7 @@ mod stage;
 mod switch;
 mod transaction;
 mod validate;
+mod without_room;
 
 pub use capture::RedisSource;
 pub use export::RedisExport;

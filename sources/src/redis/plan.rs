@@ -216,6 +216,8 @@ pub(super) struct Room {
     pub(super) count: u32,
     /// Those with anything in them.
     pub(super) occupied: BTreeSet<u32>,
+    /// Those that an earlier restore would bring something back to, or empty.
+    pub(super) awaited: BTreeSet<u32>,
 }
 
 /// What was captured of a server.
@@ -316,7 +318,8 @@ fn choose_spare(
     targets: &BTreeSet<u32>,
     needed: usize,
 ) -> Result<Vec<u32>, SourceError> {
-    let free = |db: &u32| !room.occupied.contains(db) && !targets.contains(db);
+    let is_taken = |db: &u32| room.occupied.contains(db) || room.awaited.contains(db);
+    let free = |db: &u32| !is_taken(db) && !targets.contains(db);
     if options.spare_databases.is_empty() {
         let spare: Vec<u32> = (0..room.count).rev().filter(free).take(needed).collect();
         if spare.len() < needed {
@@ -339,7 +342,12 @@ fn choose_spare(
         return Err(refuse(SourceErrorKind::Preflight, text));
     }
     if let Some(db) = options.spare_databases.iter().find(|db| !free(db)) {
-        let text = format!("the spare database {db} is not empty");
+        let why = if room.awaited.contains(db) {
+            "is where an earlier restore goes to: roll that back or discard it first"
+        } else {
+            "is not empty"
+        };
+        let text = format!("the spare database {db} {why}");
         return Err(refuse(SourceErrorKind::Occupied, text));
     }
     Ok(options.spare_databases.clone())
@@ -440,6 +448,7 @@ mod tests {
         let room = Room {
             count: 16,
             occupied: occupied.iter().copied().collect(),
+            awaited: BTreeSet::new(),
         };
         let captured = captured.iter().copied().collect();
         choose_places(&captured, extent, options, &settings, &room)

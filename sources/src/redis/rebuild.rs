@@ -103,14 +103,15 @@ impl Planner<'_> {
     fn plan(mut self) -> Result<RestorePlan, SourceError> {
         let facts = self.server()?;
         let captured = databases_of(self.items)?;
-        let room = self.room(&facts)?;
+        let markers = self.markers(&facts)?;
+        let room = self.room(&facts, &markers)?;
         let numbers: BTreeSet<u32> = captured.keys().copied().collect();
         let extent = match self.captured_pattern() {
             Some(_) => Extent::Part,
             None => Extent::Whole,
         };
         let (way, places) = choose_places(&numbers, extent, self.options, self.settings, &room)?;
-        self.check_targets(&places, &facts)?;
+        check_targets(&places, &markers)?;
         self.check_functions(&facts)?;
         let selection = self.selection()?;
         let load = match way {
@@ -160,18 +161,34 @@ impl Planner<'_> {
         Err(refuse(SourceErrorKind::Preflight, text))
     }
 
-    /// Databases with anything in them, without those that only hold the mark of a restore that was undone.
-    fn room(&mut self, facts: &ServerFacts) -> Result<Room, SourceError> {
-        let mut occupied: BTreeSet<u32> = facts.keys.keys().copied().collect();
-        for (db, _) in facts.keys.iter().filter(|(_, keys)| **keys == 1) {
-            let marker = self.marker(*db)?;
-            if marker.is_some_and(|marker| marker.stage == Stage::Undone) {
-                occupied.remove(db);
+    /// What the databases with anything in them tell of earlier restores.
+    fn markers(&mut self, facts: &ServerFacts) -> Result<BTreeMap<u32, Marker>, SourceError> {
+        let mut markers = BTreeMap::new();
+        for db in facts.keys.keys() {
+            if let Some(marker) = self.marker(*db)? {
+                markers.insert(*db, marker);
             }
         }
+        Ok(markers)
+    }
+
+    fn room(
+        &mut self,
+        facts: &ServerFacts,
+        markers: &BTreeMap<u32, Marker>,
+    ) -> Result<Room, SourceError> {
+        let is_undone = |db: &u32| {
+            let marker = markers.get(db);
+            marker.is_some_and(|marker| marker.stage == Stage::Undone)
+        };
+        // One that only holds the mark of a restore that was undone is empty.
+        let holds_keys = |(db, keys): (&u32, &u64)| (*keys > 1 || !is_undone(db)).then_some(*db);
         Ok(Room {
             count: database_count(self.client)?,
-            occupied,
+            occupied: facts.keys.iter().filter_map(holds_keys).collect(),
+            awaited: unfinished(markers)
+                .map(|(_, marker)| marker.target)
+                .collect(),
         })
     }
 
@@ -188,30 +205,6 @@ impl Planner<'_> {
             .ask("read a key", &["GET".as_bytes(), MARKER_KEY])?;
         let text = value.ok().as_ref().and_then(text_of);
         Ok(text.and_then(|text| Marker::parse(text.as_bytes())))
-    }
-
-    /// Two restores of one database could only be undone in the right order.
-    fn check_targets(&mut self, places: &[Place], facts: &ServerFacts) -> Result<(), SourceError> {
-        for db in facts.keys.keys() {
-            let Some(marker) = self
-                .marker(*db)?
-                .filter(|marker| marker.stage != Stage::Undone)
-            else {
-                continue;
-            };
-            let target = marker.target;
-            if places
-                .iter()
-                .any(|place| place.target == target || place.target == *db)
-            {
-                let text = format!(
-                    "database {db} holds what an earlier restore of database {target} has staged or \
-                     kept: roll that back or discard it first"
-                );
-                return Err(refuse(SourceErrorKind::Occupied, text));
-            }
-        }
-        Ok(())
     }
 
     fn check_functions(&self, facts: &ServerFacts) -> Result<(), SourceError> {
@@ -436,6 +429,29 @@ fn check_expiring_fields(
         let text = "the capture holds hashes with fields that expire, which this server does not know: \
                     restore into redis 7.4 or later, or without expiries";
         return Err(refuse(SourceErrorKind::Preflight, text));
+    }
+    Ok(())
+}
+
+/// Restores that may still be undone, by the databases that tell of them.
+fn unfinished(markers: &BTreeMap<u32, Marker>) -> impl Iterator<Item = (&u32, &Marker)> {
+    markers
+        .iter()
+        .filter(|(_, marker)| marker.stage != Stage::Undone)
+}
+
+/// Two restores of one database could only be undone in the right order.
+fn check_targets(places: &[Place], markers: &BTreeMap<u32, Marker>) -> Result<(), SourceError> {
+    for (db, marker) in unfinished(markers) {
+        let target = marker.target;
+        let mut places = places.iter();
+        if places.any(|place| place.target == target || place.target == *db) {
+            let text = format!(
+                "database {db} holds what an earlier restore of database {target} has staged or kept: roll that back or \
+                 discard it first"
+            );
+            return Err(refuse(SourceErrorKind::Occupied, text));
+        }
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use super::plan::{Place, State};
 use super::resp::Batch;
 use super::stage::all_done;
 use super::transaction::{Found, Transaction, first_without};
+use super::without_room;
 
 /// How long the mark of an undone restore stays, so that undoing it a second time is known to be done.
 pub(super) const UNDONE_MS: &str = "604800000";
@@ -34,9 +35,7 @@ pub(super) const UNDONE_MS: &str = "604800000";
 /// Puts the staged data in the place of the live data; nothing to do where that was done.
 pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let act = "switch to the restored data";
-    let targets = state.places.iter().map(|place| place.target);
-    let watched = state.own_databases().into_iter().chain(targets);
-    let (found, mut transaction) = Transaction::watch(client, act, state.id, watched)?;
+    let (found, mut transaction) = Transaction::watch(client, act, state.id, all_databases(state))?;
     let control = control(&found, state);
     if control == Found::Ours(Stage::Kept) {
         transaction.leave()?;
@@ -52,7 +51,7 @@ pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceErr
             control => cannot_switch(state.control(), control),
         });
     }
-    if let Err(taken) = check_targets(&found, state) {
+    if let Err(taken) = check_targets(&found, state, act) {
         transaction.leave()?;
         return Err(taken);
     }
@@ -111,16 +110,26 @@ pub(super) fn rollback(
             undo(client, state)
         }
         Found::Ours(Stage::Undone) => transaction.leave(),
-        Found::Ours(Stage::Staging | Stage::Staged) => empty(transaction, state, &found, act, true),
+        Found::Ours(Stage::Staging | Stage::Staged) => {
+            let emptied = empty(transaction, state, &found, act, true);
+            or_without_room(emptied, client, state, act, true)
+        }
         // Before a switch nothing live was touched, whoever took the marker away.
         Found::Nothing | Found::Other(_) if phase <= Phase::Staged => {
-            empty(transaction, state, &found, act, false)
+            let emptied = empty(transaction, state, &found, act, false);
+            or_without_room(emptied, client, state, act, false)
         }
         Found::Nothing | Found::Other(_) => {
             transaction.leave()?;
             Err(no_longer_kept(state.control(), act))
         }
     }
+}
+
+/// Those that a restore works in, and those that are live.
+fn all_databases(state: &State) -> impl Iterator<Item = u32> {
+    let targets = state.places.iter().map(|place| place.target);
+    state.own_databases().into_iter().chain(targets)
 }
 
 pub(super) fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
@@ -153,9 +162,13 @@ fn cannot_switch(db: u32, found: Found) -> SourceError {
     SourceError::new(kind, format!("cannot switch to the restored data: {why}"))
 }
 
-/// Refuses where another restore has taken a database that was empty when this one was planned: to switch would take
-/// its marks away.
-fn check_targets(found: &BTreeMap<u32, Found>, state: &State) -> Result<(), SourceError> {
+/// Refuses where another restore has taken a database that is this one's to fill or to empty: its marks, and what it
+/// keeps there, would be taken away.
+fn check_targets(
+    found: &BTreeMap<u32, Found>,
+    state: &State,
+    act: &str,
+) -> Result<(), SourceError> {
     let is_taken = |place: &&Place| {
         let there = found.get(&place.target);
         matches!(there, Some(Found::Other(Some(stage))) if *stage != Stage::Undone)
@@ -164,8 +177,7 @@ fn check_targets(found: &BTreeMap<u32, Found>, state: &State) -> Result<(), Sour
         return Ok(());
     };
     let text = format!(
-        "cannot switch to the restored data: database {} holds what another restore has staged or kept: roll that \
-         back or discard it first",
+        "cannot {act}: database {} holds what another restore has staged or kept: roll that back or discard it first",
         place.target
     );
     Err(SourceError::new(SourceErrorKind::Occupied, text))
@@ -212,17 +224,27 @@ fn push_moves(
     names.each(&mut |name| transaction.push(&[b"MOVE", name, target.as_bytes()]))
 }
 
-/// Switches back in one transaction and empties what is no longer needed.
+/// Switches back in one transaction and empties what is no longer needed. There is no other way, whatever it needs.
 fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
+    undo_at_once(client, state).map_err(|error| {
+        if !without_room::is_full(&error) {
+            return error;
+        }
+        let text = "cannot undo the restore while the server has no memory left: raise maxmemory until that is done";
+        SourceError::new(SourceErrorKind::NoSpace, text).because(error)
+    })
+}
+
+fn undo_at_once(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let act = "undo the restore";
-    let (found, mut transaction) =
-        Transaction::watch(client, act, state.id, state.own_databases())?;
+    let (found, mut transaction) = Transaction::watch(client, act, state.id, all_databases(state))?;
     if control(&found, state) != Found::Ours(Stage::Kept) {
         return transaction.leave();
     }
-    if let Err(missing) = all_kept(&found, state, act) {
+    let may = all_kept(&found, state, act).and_then(|()| check_targets(&found, state, act));
+    if let Err(refused) = may {
         transaction.leave()?;
-        return Err(missing);
+        return Err(refused);
     }
     let functions = functions(transaction.client(), state, OLD_FUNCTIONS_KEY)?;
     let is_unsettled = |place: &Place| {
@@ -305,6 +327,32 @@ fn empty(
         push_undone(&mut transaction, state)?;
     }
     all_done(transaction.commit()?, act)
+}
+
+/// Where what is staged has filled the memory, it goes without a transaction. Nothing live was touched.
+fn or_without_room(
+    emptied: Result<(), SourceError>,
+    client: &mut Client,
+    state: &State,
+    act: &str,
+    note_undone: bool,
+) -> Result<(), SourceError> {
+    if !emptied.as_ref().is_err_and(without_room::is_full) {
+        return emptied;
+    }
+    without_room::each(client, state, act, &mut |client, _, _| {
+        client.call(act, &["FLUSHDB", "ASYNC"]).map(drop)
+    })?;
+    if note_undone {
+        // Only a second undoing asks for it. The memory is given back by and by.
+        let (_, mut transaction) = Transaction::watch(client, act, state.id, [state.control()])?;
+        push_undone(&mut transaction, state)?;
+        return match transaction.commit() {
+            Err(error) if without_room::is_full(&error) => Ok(()),
+            noted => all_done(noted?, act),
+        };
+    }
+    Ok(())
 }
 
 /// The payload of functions that a step needs; none if functions are not restored.

@@ -21,7 +21,7 @@ use super::hindrance::Hindrance;
 use super::image::{Pinned, header_of, read_header};
 use super::lock::FileId;
 use super::switch::{ATTEMPTS, Switch};
-use super::watch::{Content, Watched};
+use super::watch::{Content, Stamp, Watched};
 use super::{SqliteSettings, beside, io_failure};
 
 impl Switch {
@@ -66,7 +66,7 @@ impl Switch {
     /// Writes over the file that was being written when a process was killed, and over no other, nor if anything was
     /// committed since.
     fn overwrite_marked(&self, from: &Path) -> Result<(), SourceError> {
-        let Files { live, new, old } = &self.files;
+        let live = &self.files.live;
         let mark = self.files.mark();
         // It outlives the overwriting: its descriptors must not be closed before SQLite's.
         let watched = Watched::open(live, self.busy)?;
@@ -77,34 +77,72 @@ impl Switch {
         if !is_marked()? {
             return Err(self.replaced());
         }
-        let Some((stamp, content)) = watched.look()? else {
-            return Err(self.worked_on());
+        for _ in 0..ATTEMPTS {
+            // Somebody commits, or moves the log: what it comes to shows in the next look.
+            let Some(stamp) = self.look_for_known(&watched)? else {
+                continue;
+            };
+            self.steps.done("compared");
+            let mut is_same_file = false;
+            let is_written = client::overwrite(from, live, self.busy, &mut || {
+                is_same_file = is_marked()?;
+                // It was read before, since without a log nobody else can read under this lock.
+                Ok(is_same_file && watched.stamp()?.as_ref() == Some(&stamp))
+            })?;
+            match (is_written, is_same_file) {
+                (true, _) => return Ok(()),
+                (false, true) => {}
+                (false, false) => return Err(self.replaced()),
+            }
+        }
+        Err(self.worked_on())
+    }
+
+    /// The stamp of L, if it holds the old or the new content; none if somebody commits at this moment.
+    fn look_for_known(&self, watched: &Watched) -> Result<Option<Stamp>, SourceError> {
+        let Files { new, old, .. } = &self.files;
+        let unproved = |error: SourceError| match error.kind() {
+            SourceErrorKind::Corrupt => self.unproved().because(error),
+            _ => error,
         };
-        if content != Content::of_file(old)? && content != Content::of_file(new)? {
-            return Err(self.worked_on());
+        let Some((stamp, content)) = watched.look().map_err(unproved)? else {
+            return Ok(None);
+        };
+        if !content.unreadable().is_empty() {
+            return Err(self.unproved().because(content.unreadable().join("\n")));
         }
-        self.steps.done("compared");
-        let mut is_same_file = false;
-        let is_written = client::overwrite(from, live, self.busy, &mut || {
-            is_same_file = is_marked()?;
-            // It was read before, since without a log nobody else can read under this lock.
-            Ok(is_same_file && watched.stamp()?.as_ref() == Some(&stamp))
-        })?;
-        match (is_written, is_same_file) {
-            (true, _) => Ok(()),
-            (false, true) => Err(self.worked_on()),
-            (false, false) => Err(self.replaced()),
+        // The old one may be damaged: that is why it is replaced.
+        if content == Content::of_file(new)?
+            || content == Content::of_file(old).map_err(unproved)?
+        {
+            return Ok(Some(stamp));
         }
+        Err(self.worked_on())
     }
 
     /// L is neither the old nor the new content: whoever committed that would lose it.
     fn worked_on(&self) -> SourceError {
+        let live = self.files.live.display();
+        let what = format!("{live} was written to since its overwriting was cut off");
+        self.is_another(&what)
+    }
+
+    /// L cannot be compared: somebody may have committed what is not read.
+    fn unproved(&self) -> SourceError {
+        let live = self.files.live.display();
+        let what = format!(
+            "nothing proves that {live} was not written to since its overwriting was cut off"
+        );
+        self.is_another(&what)
+    }
+
+    fn is_another(&self, what: &str) -> SourceError {
         let Files { live, old, .. } = &self.files;
         let (live, old) = (live.display(), old.display());
         SourceError::new(
             SourceErrorKind::Occupied,
             format!(
-                "{live} was written to since its overwriting was cut off; {old} is from before that: remove {old} if what is there now is to count as the old database (an undoing then leaves it, a resumption keeps a copy), or stop what uses the database and rename {old} to {live}"
+                "{what}; {old} is from before that: move {old} away if what is there now is to count as the old database (an undoing then leaves it, a resumption keeps a copy); to have {old} back, stop what uses the database, move {live} away together with its -wal and -journal, and undo the restore"
             ),
         )
     }

@@ -7,19 +7,20 @@ use std::time::Duration;
 use keepstone_engine::source::{CollectionFacts, Digest, SourceError};
 
 use super::beside;
-use super::capture::read_tables;
+use super::capture::{Tables, read_tables};
 use super::client::{Access, Client};
 use super::header::HEADER_BYTES;
 use super::image::{cannot_read, read_up_to};
 use super::lock::FileId;
 use super::wal::IndexHeader;
 
-/// Everything that an application can have committed and this build of SQLite can read.
+/// Everything that an application can have committed, as far as this build of SQLite can read it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Content {
     schema: Digest,
     numbers: [i64; 2],
     tables: Vec<CollectionFacts>,
+    unreadable: Vec<String>,
 }
 
 impl Content {
@@ -33,12 +34,22 @@ impl Content {
         Ok(content)
     }
 
+    /// What it does not tell, each in a sentence: equality proves nothing of these tables.
+    pub(super) fn unreadable(&self) -> &[String] {
+        &self.unreadable
+    }
+
     /// Asked within a transaction.
     fn read(client: &Client) -> Result<Self, SourceError> {
+        let Tables {
+            collections,
+            warnings,
+        } = read_tables(client, true)?;
         Ok(Self {
             schema: client.schema_digest()?.finish(),
             numbers: client.numbers()?,
-            tables: read_tables(client, true)?.collections,
+            tables: collections,
+            unreadable: warnings,
         })
     }
 }

@@ -1,5 +1,8 @@
 //! Runs that are stopped: ^C once and twice, kill -9 in the middle, and what comes after them.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -180,4 +183,65 @@ fn a_restore_that_is_killed_is_taken_up_again() {
     warning: a restore of note to command:sh failed or was cut off. Look at what the command has left behind. It can be neither finished nor undone; keepstone restore --discard-old ID1 lets it be.
     snapshot ID2 of TIME, host web1
     "###);
+}
+
+/// What runs as another user, behind a filter of our own, cannot be kept from taking the part for the whole: it is told.
+#[test]
+fn a_filter_in_front_of_another_user_that_is_stopped_tells_of_it() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "only root becomes another user"
+    );
+    let world = World::filled();
+    world.backup(&["backup", "note=command:head -c 5000000 /dev/zero"]);
+    let (lift, running) = (world.path("lift"), world.path("running"));
+    std::fs::copy("/usr/bin/setpriv", &lift).unwrap();
+    std::fs::set_permissions(&lift, Permissions::from_mode(0o4755)).unwrap();
+    world.write(
+        "slow.sh",
+        "touch running; sleep 1; cat > /dev/null; touch ended",
+    );
+    world.write(
+        "load.sh",
+        "cat | ./lift --reuid=0 --regid=0 --clear-groups sh slow.sh",
+    );
+    let everything = world.path("");
+    for program in [["chown", "-R", "65534:65534"], ["chown", "0:0", "--"]] {
+        let what = if program[1] == "-R" {
+            &everything
+        } else {
+            &lift
+        };
+        assert!(
+            Command::new(program[0])
+                .args(&program[1..])
+                .arg(what)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    // The owner's change took the bit away.
+    std::fs::set_permissions(&lift, Permissions::from_mode(0o4755)).unwrap();
+    let to = format!("note=command:sh {}", world.text("load.sh"));
+    let as_root = world.command(&["restore", "latest", "--to", &to, "--force"]);
+    // Where it was built may be closed to others.
+    std::fs::copy(as_root.get_program(), world.path("keepstone")).unwrap();
+    let mut command = Command::new(world.path("keepstone"));
+    command
+        .args(as_root.get_args())
+        .env_clear()
+        .current_dir(world.path(""));
+    for (name, value) in as_root.get_envs() {
+        command.envs(value.map(|value| (name, value)));
+    }
+    let child = start(command.env("PATH", "/usr/bin:/bin").uid(65_534).gid(65_534));
+    wait_until("the command runs", || running.exists());
+    interrupt(&child);
+    let (code, said) = end(child);
+    assert!(
+        said.contains("may take what it was fed for the whole"),
+        "{code:?} {said}"
+    );
+    wait_until("it has seen the end", || world.path("ended").exists());
 }

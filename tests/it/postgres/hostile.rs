@@ -54,6 +54,58 @@ fn what_owners_compute_for_their_indexes_is_not_called_with_our_rights() {
     }
 }
 
+/// Makes a table one of the extension pgcrypto, which leaves the rows that fulfil a condition to users.
+fn adopt(server: &PostgresServer, table: &str, condition: &str) {
+    server.execute(
+        "postgres",
+        &format!(
+            "ALTER EXTENSION pgcrypto ADD TABLE {table};
+             UPDATE pg_extension SET extconfig = extconfig || '{table}'::regclass::oid,
+                extcondition = extcondition || '{condition}'::text WHERE extname = 'pgcrypto'"
+        ),
+    );
+}
+
+#[test]
+fn what_owners_compute_for_tables_of_extensions_is_not_called_with_our_rights() {
+    let server = PostgresServer::start();
+    server.execute(
+        "postgres",
+        &format!(
+            "{MALLORY} RESET ROLE; CREATE EXTENSION pgcrypto;
+             UPDATE pg_extension SET extconfig = '{{}}', extcondition = '{{}}' WHERE extname = 'pgcrypto';
+             CREATE TABLE shop.part AS SELECT v FROM (VALUES ('default'), ('own')) rows (v);
+             CREATE TABLE shop.whole AS TABLE shop.part; ALTER TABLE shop.whole OWNER TO mallory"
+        ),
+    );
+    adopt(&server, "shop.part", "WHERE v <> $$default$$");
+    adopt(&server, "shop.whole", "");
+    server.execute(
+        "postgres",
+        "SET ROLE mallory; CREATE INDEX ON shop.whole ((shop.evil(1)))",
+    );
+    let captured = capture(&server, "postgres");
+    assert_eq!(captured.content("postgres/table/shop/part"), b"own\n");
+    assert_eq!(
+        captured.content("postgres/table/shop/whole"),
+        b"default\nown\n"
+    );
+    // Which rows are meant is a query, and now its planning would call what the owner computes.
+    server.execute(
+        "postgres",
+        "ALTER TABLE shop.part OWNER TO mallory; SET ROLE mallory;
+         CREATE INDEX ON shop.part ((shop.evil(1)))",
+    );
+    let source = PostgresSource::new(server.settings("postgres"));
+    let error = source.open().err().unwrap();
+    assert_eq!(error.kind(), SourceErrorKind::Preflight, "{error}");
+    let text = format!("{error:?}");
+    assert!(
+        text.contains("shop.part") && text.contains("mallory"),
+        "{text}"
+    );
+}
+
 /// Swaps a schema for another when the first table of a capture comes, and gives what the capture says.
 fn swapped(server: &PostgresServer, next: &[&str]) -> SourceError {
     server.execute(

@@ -167,6 +167,34 @@ fn a_rollback_killed_anywhere_is_finished() {
 }
 
 #[test]
+fn after_a_rollback_killed_anywhere_no_switch_brings_half_of_it_back() {
+    let scene = Scene::new();
+    killed_everywhere(
+        &scene,
+        1,
+        1,
+        || scene.switched(),
+        |doomed, plan| doomed.rollback(plan, Phase::Switched),
+        |plan, _| {
+            let before = scene.state();
+            match scene.target().switch(plan) {
+                // It had not begun.
+                Ok(()) => assert_eq!(
+                    (before.as_str(), scene.state().as_str()),
+                    ("old10", "old10")
+                ),
+                Err(error) => {
+                    assert_eq!(error.kind(), SourceErrorKind::Missing, "{error}");
+                    assert_eq!(scene.state(), "new10");
+                }
+            }
+            scene.target().rollback(plan, Phase::Switched).unwrap();
+            scene.assert_clean("new10");
+        },
+    );
+}
+
+#[test]
 fn a_discard_killed_anywhere_is_finished() {
     let scene = Scene::new();
     killed_everywhere(

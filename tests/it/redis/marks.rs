@@ -8,7 +8,7 @@ use keepstone_testkit::servers::redis::{RedisServer, free_port};
 use redis::{Commands as _, cmd};
 
 use super::capture::{capture, records};
-use super::restore::{fresh, keys, live, scene, staged};
+use super::restore::{fresh, keys, live, scene, staged, target};
 
 const MARK: &str = "keepstone:restore";
 
@@ -29,6 +29,14 @@ fn both_ways() -> Vec<(RedisRestoreOptions, u32)> {
 
 fn flush(server: &RedisServer, db: u32) {
     cmd("FLUSHDB").exec(&mut server.connection_to(db)).unwrap();
+}
+
+fn through_fifteen() -> RedisRestoreOptions {
+    RedisRestoreOptions {
+        databases: BTreeMap::from([(0, 0)]),
+        spare_databases: vec![15],
+        ..RedisRestoreOptions::default()
+    }
 }
 
 fn into_fifteen() -> RedisRestoreOptions {
@@ -218,6 +226,13 @@ fn configure(server: &RedisServer, name: &str, value: &str) {
         .unwrap();
 }
 
+fn fill_memory(server: &RedisServer) {
+    configure(server, "maxmemory-policy", "noeviction");
+    configure(server, "maxmemory", "1000");
+    let refused: redis::RedisResult<()> = server.connection().set("no", "room");
+    assert_eq!(refused.unwrap_err().code(), Some("OOM"));
+}
+
 #[test]
 fn what_is_kept_is_discarded_where_the_memory_is_full() {
     for (options, _) in both_ways() {
@@ -225,10 +240,7 @@ fn what_is_kept_is_discarded_where_the_memory_is_full() {
         let (plan, _) = staged(&server, &captured, options);
         fresh(&server).switch(&plan).unwrap();
         let new = [live(&server, 0), live(&server, 3)];
-        configure(&server, "maxmemory-policy", "noeviction");
-        configure(&server, "maxmemory", "1000");
-        let refused: redis::RedisResult<()> = server.connection().set("no", "room");
-        assert_eq!(refused.unwrap_err().code(), Some("OOM"));
+        fill_memory(&server);
         fresh(&server).may_discard(&plan).unwrap();
         fresh(&server).discard(&plan).unwrap();
         fresh(&server).discard(&plan).unwrap();
@@ -244,8 +256,7 @@ fn the_notes_alone_go_where_the_memory_is_full_and_nothing_is_said_to_be_kept() 
     let (mut plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
     fresh(&server).switch(&plan).unwrap();
     plan.keeps.clear();
-    configure(&server, "maxmemory-policy", "noeviction");
-    configure(&server, "maxmemory", "1000");
+    fill_memory(&server);
     fresh(&server).discard(&plan).unwrap();
     assert_eq!((keys(&server, 15), keys(&server, 14)), (51, 51));
 }
@@ -281,13 +292,10 @@ fn a_database_that_is_not_said_to_be_kept_loses_the_notes_and_no_key() {
 fn nothing_is_switched_into_a_database_that_another_restore_has_taken_meanwhile() {
     let (server, captured) = scene();
     let old = live(&server, 0);
+    // Planned when nothing told of the other one.
+    let second = target(&server, through_fifteen()).plan(&captured).unwrap();
     let (first, _) = staged(&server, &captured, into_fifteen());
-    let through_fifteen = RedisRestoreOptions {
-        databases: BTreeMap::from([(0, 0)]),
-        spare_databases: vec![15],
-        ..RedisRestoreOptions::default()
-    };
-    let (second, _) = staged(&server, &captured, through_fifteen);
+    fresh(&server).stage(&second, &captured).unwrap();
     // Both what it has staged there and what it keeps there.
     for is_switched in [false, true] {
         if is_switched {
@@ -302,5 +310,78 @@ fn nothing_is_switched_into_a_database_that_another_restore_has_taken_meanwhile(
     assert_eq!(live(&server, 0), old);
     fresh(&server).switch(&first).unwrap();
     assert_eq!(live(&server, 15), captured.content("db/0"));
+    assert_eq!(live(&server, 0), old);
+}
+
+#[test]
+fn nothing_is_undone_into_a_database_that_another_restore_has_taken_since() {
+    let (server, captured) = scene();
+    let old = live(&server, 0);
+    let second = target(&server, through_fifteen()).plan(&captured).unwrap();
+    let (first, _) = staged(&server, &captured, into_fifteen());
+    fresh(&server).switch(&first).unwrap();
+    flush(&server, 15);
+    fresh(&server).stage(&second, &captured).unwrap();
+    for is_switched in [false, true] {
+        if is_switched {
+            fresh(&server).switch(&second).unwrap();
+        }
+        let error = fresh(&server)
+            .rollback(&first, Phase::Switched)
+            .unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+        assert!(error.to_string().contains("database 15"), "{error}");
+    }
+    fresh(&server).rollback(&second, Phase::Switched).unwrap();
+    assert_eq!(live(&server, 0), old);
+    fresh(&server).rollback(&first, Phase::Switched).unwrap();
+}
+
+#[test]
+fn a_database_that_an_earlier_restore_may_come_back_to_is_no_spare_one() {
+    let (server, captured) = scene();
+    let (first, _) = staged(&server, &captured, into_fifteen());
+    fresh(&server).switch(&first).unwrap();
+    flush(&server, 15);
+    let error = target(&server, through_fifteen())
+        .plan(&captured)
+        .unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+    assert!(error.to_string().contains("earlier restore"), "{error}");
+    let (second, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&second).unwrap();
+    fresh(&server).rollback(&first, Phase::Switched).unwrap();
+    assert_eq!(live(&server, 0), captured.content("db/0"));
+    fresh(&server).rollback(&second, Phase::Switched).unwrap();
+}
+
+#[test]
+fn what_is_staged_goes_where_it_has_filled_the_memory() {
+    for (options, _) in both_ways() {
+        let (server, captured) = scene();
+        let old = [live(&server, 0), live(&server, 3)];
+        let (plan, _) = staged(&server, &captured, options);
+        fill_memory(&server);
+        for _ in 0..2 {
+            fresh(&server).rollback(&plan, Phase::Staged).unwrap();
+        }
+        configure(&server, "maxmemory", "0");
+        assert_eq!((12..16).map(|db| keys(&server, db)).sum::<i64>(), 0);
+        assert_eq!([live(&server, 0), live(&server, 3)], old);
+    }
+}
+
+#[test]
+fn a_switch_is_not_undone_where_the_memory_is_full_and_the_way_back_is_told() {
+    let (server, captured) = scene();
+    let old = live(&server, 0);
+    let (plan, _) = staged(&server, &captured, RedisRestoreOptions::default());
+    fresh(&server).switch(&plan).unwrap();
+    fill_memory(&server);
+    let error = fresh(&server).rollback(&plan, Phase::Switched).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::NoSpace, "{error}");
+    assert!(error.to_string().contains("maxmemory"), "{error}");
+    configure(&server, "maxmemory", "0");
+    fresh(&server).rollback(&plan, Phase::Switched).unwrap();
     assert_eq!(live(&server, 0), old);
 }

@@ -1,6 +1,7 @@
 //! Overwriting a database in use: no commit of others is lost, whatever fails, waits or is killed.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,8 +28,12 @@ fn nothing_of_ours_in(folder: &Path) {
 
 /// Kills an overwriting after so many steps; the application is still there.
 fn kill_overwriting(path: &Path, mode: &str, stop: usize) -> (Helper, RestorePlan) {
-    let new = captured("wal");
     make_database(path, mode, "old");
+    kill_overwriting_of(path, stop)
+}
+
+fn kill_overwriting_of(path: &Path, stop: usize) -> (Helper, RestorePlan) {
+    let new = captured("wal");
     let holder = Helper::start("holder", path);
     let plan = stage(&forced(path), &new.capture);
     assert!(!restore_in_process("switch", path, &new.path, &plan, stop));
@@ -228,6 +233,85 @@ fn what_is_committed_while_a_killed_overwriting_is_compared_is_overwritten_by_no
             }
             let version = stock(&path, "PRAGMA user_version");
             assert!(generation_of(&path) == "work" || version == "7\n");
+        }
+    }
+}
+
+/// Neither undone nor finished, and the error names what is kept.
+fn assert_refused(target: &SqliteTarget, plan: &RestorePlan) {
+    let undone = target.rollback(plan, Phase::Switching);
+    for refused in [undone, target.switch(plan)] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Occupied, "{error}");
+        assert!(error.to_string().contains(&plan.keeps[0]), "{error}");
+    }
+}
+
+#[test]
+fn what_is_committed_into_a_table_that_cannot_be_read_is_overwritten_by_nothing() {
+    for (mode, stop) in COPY_KEPT {
+        let (folder, path) = place();
+        make_database(&path, mode, "old");
+        // The stock program brings a collation along that the library lacks.
+        stock(
+            &path,
+            "CREATE TABLE prices(p TEXT COLLATE decimal PRIMARY KEY) WITHOUT ROWID",
+        );
+        let (holder, plan) = kill_overwriting_of(&path, stop);
+        holder.finish();
+        stock(&path, "INSERT INTO prices VALUES ('1.5')");
+        let fresh = forced(&path);
+        assert_refused(&fresh, &plan);
+        // As the message says.
+        fs::rename(old_of(&plan), folder.path().join("elsewhere")).unwrap();
+        fresh.switch(&plan).unwrap();
+        assert_eq!(generation_of(&path), "new");
+        fresh.rollback(&plan, Phase::Switched).unwrap();
+        assert_eq!(stock(&path, "SELECT p FROM prices"), "1.5\n");
+        assert_eq!(names_in(folder.path()), ["app.db", "elsewhere"]);
+    }
+}
+
+/// Breaks a page of a table that nobody reads.
+fn break_a_page(path: &Path) {
+    stock(
+        path,
+        "CREATE TABLE big(a); INSERT INTO big SELECT zeroblob(3000) FROM generate_series(1, 20)",
+    );
+    stock(path, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let leaf = "SELECT (max(pageno) - 1) * (SELECT page_size FROM pragma_page_size)
+        FROM dbstat WHERE name = 'big' AND pagetype = 'leaf'";
+    let at: u64 = stock(path, leaf).trim().parse().unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[0xff; 100], at).unwrap();
+}
+
+#[test]
+fn a_damaged_database_is_overwritten_and_brought_back_whenever_that_was_killed() {
+    for (mode, stop) in COPY_KEPT {
+        for overwritten in [false, true] {
+            let (folder, path) = place();
+            make_database(&path, mode, "old");
+            break_a_page(&path);
+            let damaged = fs::read(&path).unwrap();
+            let stop = stop + usize::from(overwritten);
+            let (holder, plan) = kill_overwriting_of(&path, stop);
+            holder.finish();
+            let fresh = forced(&path);
+            if overwritten {
+                fresh.switch(&plan).unwrap();
+            } else {
+                // What is there cannot be read, so nothing proves that it is what is kept.
+                assert_refused(&fresh, &plan);
+                fs::rename(old_of(&plan), folder.path().join("elsewhere")).unwrap();
+                fresh.switch(&plan).unwrap();
+            }
+            assert_eq!(generation_of(&path), "new");
+            fresh.rollback(&plan, Phase::Switched).unwrap();
+            let generation = stock(&path, "SELECT DISTINCT generation FROM rows");
+            assert_eq!(generation, "old\n");
+            assert_eq!(fs::read(&path).unwrap().len(), damaged.len());
+            nothing_of_ours_in(folder.path());
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn advise_rollback(
     };
     CliError::from(error).hint(format!(
         "What is live was left as it is. To stay with it, {first}say --discard-old {}; to go back all the same, put what is \
-         live away first.",
+         live away first, with what lies beside it (SQLite's -wal and -journal).",
         entry.id.short()
     ))
 }
