@@ -150,6 +150,12 @@ impl Error {
         )
     }
 
+    /// Whether the medium did not give something back: the sector is lost, or the whole disk is gone for the moment. Another
+    /// copy will do; of what there is no other this says nothing.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Backend { source, .. } if source.kind() == BackendErrorKind::Unreadable)
+    }
+
     /// None where the repository is damaged: for what can be done without.
     pub(crate) fn unless_damaged<T>(result: Result<T>) -> Result<Option<T>> {
         match result {
@@ -172,15 +178,15 @@ impl Error {
         }
     }
 
-    /// Of a get that failed: where the object is not there as it was written the repository is damaged, and not the way to it.
+    /// Of a get that failed: an object that is not there, or is too short, is the repository's damage.
     pub(crate) fn unread(key: &ObjectKey) -> impl FnOnce(BackendError) -> Self {
         let key = *key;
         move |error| match error.kind() {
             BackendErrorKind::NotFound => Self::Missing {
                 object: key.to_string(),
             },
-            BackendErrorKind::Truncated | BackendErrorKind::Unreadable => {
-                Self::corrupt(key)(FormatError::new("object", in_one_line(&error)))
+            BackendErrorKind::Truncated => {
+                Self::corrupt(key)(FormatError::new("object", error.to_string()))
             }
             _ => Self::backend("read", &key)(error),
         }
@@ -191,15 +197,4 @@ impl Error {
         let object = object.to_string();
         move |source| Self::Corrupt { object, source }
     }
-}
-
-/// A message and those of its causes.
-fn in_one_line(error: &BackendError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }

@@ -301,7 +301,7 @@ impl Running {
 
     /// Whether somebody of the group, whose first process is gone, runs as another user, whom no signal of ours reaches. Those
     /// who are dying get a moment to be gone.
-    fn is_outlived(&self, group: Pid) -> bool {
+    fn is_outlived(&mut self, group: Pid) -> bool {
         let until = Instant::now() + KILL_GRACE;
         loop {
             match test_kill_process_group(group) {
@@ -309,6 +309,7 @@ impl Running {
                 Ok(()) if Instant::now() >= until => return false,
                 Ok(()) => self.poll_once(None, SHORT_TICK),
             };
+            self.listen();
         }
     }
 

@@ -13,7 +13,7 @@ use keepstone_engine::source::{Items, Skipped, SourceError, SourceErrorKind};
 use super::client::{self, FileKind, Folder, Powers, TempName};
 use super::extent::Extent;
 use super::metadata::Notes;
-use super::plan::{Act, Change, Doomed, Plan, Step, What};
+use super::plan::{Act, Change, Doomed, NOT_DELETED, Plan, Step, What};
 use super::rebuild::{FilesEvent, FilesRestoreOptions};
 use super::stack::FolderStack;
 use super::verify;
@@ -245,6 +245,11 @@ impl Apply<'_> {
                 self.hard_link(step, leader)
             };
             self.settle(&step.path, step.act, linked);
+        }
+        if self.ledger.is_damaged() {
+            let kept = self.plan.deletions.iter();
+            kept.for_each(|doomed| self.fail(&doomed.path, NOT_DELETED.to_owned()));
+            return;
         }
         for doomed in self.plan.deletions.iter().rev() {
             let gone = self.in_folder(&doomed.path, |folder, name| {

@@ -211,6 +211,10 @@ impl Plan {
     }
 }
 
+/// Why nothing is deleted once anything was found damaged: it may be the same data, under the name that it had later.
+pub(super) const NOT_DELETED: &str =
+    "is not deleted, since something else is damaged in the repository";
+
 /// Decides what happens to one entry.
 pub(super) fn decide(
     what: &What,

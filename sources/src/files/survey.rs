@@ -8,6 +8,7 @@ mod leaf;
 mod level;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,7 +20,7 @@ use keepstone_engine::source::{
 use super::client::{self, Folder, Powers};
 use super::extent::Extent;
 use super::metadata::{Notes, Wanted};
-use super::plan::{Plan, Volume, What};
+use super::plan::{NOT_DELETED, Plan, Volume, What};
 use super::rebuild::FilesRestoreOptions;
 use super::scope::Scope;
 use super::spare::Spare;
@@ -115,6 +116,11 @@ impl<'a> Survey<'a> {
         while self.leave_level() {}
         self.plan.leftovers.sort();
         self.plan.deletions.sort_by(|a, b| a.path.cmp(&b.path));
+        if self.plan.damaged {
+            for doomed in mem::take(&mut self.plan.deletions) {
+                self.problem(&doomed.path, NOT_DELETED.into());
+            }
+        }
         Ok(self.plan)
     }
 

@@ -24,6 +24,21 @@ const OWNERS: &str =
 /// The owner of the schema `n`, who can rename it, so that another table bears the name.
 const SCHEMA_OWNER: &str = "SELECT CASE n.nspowner::regrole::text WHEN 'pg_database_owner'
         THEN (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database()) ELSE n.nspowner END";
+/// Whether to plan a query of `c` may call functions that are not the server's: of an index, of extended statistics (their
+/// column came with 14), of a type for which its owner can define casts.
+const COMPUTES: &str = "(EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
+            AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
+        OR EXISTS (SELECT FROM pg_statistic_ext s WHERE s.stxrelid = c.oid
+            AND to_jsonb(s) ->> 'stxexprs' IS NOT NULL)
+        OR EXISTS (SELECT FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_roles o ON o.oid = y.typowner
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            AND NOT coalesce(o.rolsuper OR o.rolname = current_user, false)))";
+/// Whether this session keeps others from making indexes and statistics of `c`.
+const IS_GUARDED: &str =
+    "EXISTS (SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.pid = pg_backend_pid()
+        AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted)";
+/// Whether whatever is called could do anything.
+const IS_SUPERUSER: &str = "(SELECT o.rolsuper FROM pg_roles o WHERE o.rolname = current_user)";
 /// Tables that `c` is a part or an heir of, as `up`.
 const UP: &str = "WITH RECURSIVE up AS (
         SELECT inhparent, 1 AS depth FROM pg_inherits WHERE inhrelid = c.oid
@@ -234,7 +249,10 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
                 AND o.opcname IN ({PASSING_HASHES}) AND o.opcnamespace = 'pg_catalog'::regnamespace)
                 AND NOT EXISTS ({FOREIGN_BELOW})
              ORDER BY up.depth DESC LIMIT 1),
-            e.condition <> '' AND NOT ({owned_by_us}), c.relowner::regrole
+            CASE WHEN coalesce(e.condition, '') = '' OR ({owned_by_us}) THEN NULL
+                WHEN {COMPUTES} THEN 'computes'
+                WHEN {IS_GUARDED} OR NOT {IS_SUPERUSER} THEN NULL
+                WHEN pg_is_in_recovery() THEN 'standby' ELSE 'unguarded' END, c.relowner::regrole
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN (SELECT u.id, u.condition FROM pg_extension,
                     unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid
@@ -245,8 +263,10 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
     let mut contents = Contents::default();
     for row in session.query(&sql)? {
         let table = parse_table(&row)?;
-        if row.flag(11) {
-            return Err(of_another(&table, &row.text(12)).into());
+        match row.get(11) {
+            None => {}
+            Some("unguarded") => return Err(PgError::Unlocked(table.shown())),
+            Some(why) => return Err(of_another(&table, &row.text(12), why).into()),
         }
         if row.get(6) == Some("f") {
             contents.foreign_tables.push(table.shown());
@@ -271,13 +291,38 @@ fn all_ours(owners: &str) -> String {
 }
 
 /// Which rows of an extension's table are the user's is asked by a query, in which its owner could have us run something.
-fn of_another(table: &Table, owner: &str) -> SourceError {
+fn of_another(table: &Table, owner: &str, why: &str) -> SourceError {
+    let why = match why {
+        "standby" => "nothing keeps its owner from that on a standby server",
+        _ => "its indexes, statistics or types are not the server's own",
+    };
     let problem = format!(
         "will not ask which rows of {} the extension left to its users: role {owner} owns the table, is no superuser, and \
-         could have functions called with the rights of the backup's role. Give the table to a superuser, or save as {owner}",
+         could have functions called with the rights of the backup's role ({why}). Give the table to a superuser or to the \
+         role that saves",
         table.shown()
     );
     SourceError::new(SourceErrorKind::Preflight, problem)
+}
+
+/// Quoted names of tables of extensions that are asked by a query for the user's rows, and belong to others. Whoever holds
+/// the lock that makes indexes and statistics lets nobody make one.
+pub(crate) fn to_guard(session: &mut Session) -> Result<Vec<String>, PgError> {
+    let owned_by_us = all_ours(OWNERS);
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         JOIN (SELECT u.id, u.condition FROM pg_extension,
+               unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid
+         WHERE c.relkind = 'r' AND {USER_SCHEMA} AND coalesce(e.condition, '') <> '' AND NOT ({owned_by_us})
+            AND NOT pg_is_in_recovery() AND has_schema_privilege(n.oid, 'USAGE')
+            AND has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')
+         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+    );
+    let rows = session.query(&sql)?;
+    Ok(rows
+        .iter()
+        .map(|row| qualified(&row.text(0), &row.text(1)))
+        .collect())
 }
 
 fn parse_table(row: &Row) -> Result<Table, PgError> {

@@ -20,8 +20,9 @@
 //! They come in the order of the primary key where it is one whole number and table and schema belong to a superuser or to
 //! the role that saves, else in the order of the heap; the stream's attribute `key_sorted` says which. To ask for an order
 //! is a query, and what an index of the table computes may be called when a query is planned: who owns the table would have
-//! functions of theirs run with our rights. (For the same reason a capture is refused where an extension's table with rows of
-//! its own and of users belongs to neither.) Generated columns are left out and computed anew. Counts and digests
+//! functions of theirs run with our rights. (Which rows of an extension's table are the user's can only be asked. Where such
+//! a table belongs to neither, nobody can make an index of it while it is captured, and a capture is refused where it has one
+//! that computes, or on a standby.) Generated columns are left out and computed anew. Counts and digests
 //! are exact: a digest is over the lines with their line feeds, and the server's own row count must agree.
 //!
 //! # Consistency

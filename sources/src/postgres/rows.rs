@@ -331,10 +331,10 @@ pub(crate) fn begin_at(snapshot: &str) -> String {
     )
 }
 
-/// Keeps the planner from sorting on the server's disk and from scanning in no order, and forbids users' relations that
+/// Keeps the planner from sorting on the server's disk, from scanning in no order and from looking at constraints, and forbids users' relations that
 /// are no tables: whoever puts a view in the place of a table or a sequence would have functions of theirs called with
 /// our rights (CVE-2024-7348). Servers without that mend have no such setting.
-pub(crate) const PLAIN_SCANS: &str = "SET LOCAL enable_sort = off; \
+pub(crate) const PLAIN_SCANS: &str = "SET LOCAL enable_sort = off; SET LOCAL constraint_exclusion = off; \
     SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; \
     SELECT pg_catalog.set_config(name, 'view, foreign-table', true) FROM pg_catalog.pg_settings \
         WHERE name = 'restrict_nonsystem_relation_kind'";

@@ -89,6 +89,7 @@ impl OpenedDatabase {
 
     fn pin(session: &mut Session) -> Result<(String, Contents), PgError> {
         let tables = catalog::to_lock(session)?;
+        let guarded = catalog::to_guard(session)?;
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
         // A lock alone takes no snapshot: the first query does.
         for tables in tables.chunks(LOCKS_AT_ONCE) {
@@ -96,6 +97,11 @@ impl OpenedDatabase {
             session.execute(&format!(
                 "LOCK TABLE {} IN ACCESS SHARE MODE",
                 names.join(", ")
+            ))?;
+        }
+        for table in guarded {
+            session.execute(&format!(
+                "LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE"
             ))?;
         }
         let rows = session.query("SELECT pg_export_snapshot()")?;

@@ -6,7 +6,7 @@
 //! What is decided from a look is looked at once more behind the renames, in their transaction: somebody may have changed
 //! names in between who takes no turn, or takes it elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,19 +37,8 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
     let switcher = Switcher { settings, state };
     let mut session = switcher.take_turn()?;
     let found = switcher.look(&mut session)?;
-    let closed = switcher.closed(&mut session)?;
     let mut renames = Renames::default();
     for database in &state.databases {
-        // Only who brings back what was there before closes it, and may have dropped some of it since.
-        if closed.contains(&database.staged) && state.made(&found, &database.staged) {
-            return Err(SourceError::new(
-                SourceErrorKind::Missing,
-                format!(
-                    "cannot switch to database {}: to undo the restore was begun",
-                    database.staged
-                ),
-            ));
-        }
         let live = found.get(&database.live);
         match (&database.before, state.made(&found, &database.staged), live) {
             (Some(before), true, Some(_)) => {
@@ -58,10 +47,10 @@ pub(crate) fn switch(settings: &PostgresSettings, state: &PlanState) -> Result<(
                     "ALTER DATABASE {} ALLOW_CONNECTIONS false",
                     ident(before)
                 ));
-                renames.push_ours(&database.staged, &database.live);
+                renames.push_live(&database.staged, &database.live);
             }
             // The live database went away meanwhile: nothing is overwritten.
-            (_, true, None) => renames.push_ours(&database.staged, &database.live),
+            (_, true, None) => renames.push_live(&database.staged, &database.live),
             (None, true, Some(_)) => {
                 return Err(SourceError::new(
                     SourceErrorKind::Occupied,
@@ -127,7 +116,10 @@ pub(crate) fn rollback(settings: &PostgresSettings, state: &PlanState) -> Result
     let found = switcher.look(&mut session)?;
     for database in &state.databases {
         // Marked or not: its name holds our random id.
-        if found.contains_key(&database.staged) {
+        if let Some(comment) = found.get(&database.staged) {
+            // Of what is dropped in part no switch is made.
+            let unmarked = comment.clone().without(&state.id);
+            switcher.comment(&mut session, "DATABASE", &database.staged, &unmarked)?;
             drop_database(&mut session, &database.staged)?;
         }
     }
@@ -211,8 +203,8 @@ fn discarding<'a>(
         discarding
             .dropped
             .extend(kept.map(|(before, _)| before.as_str()));
-        // A rollback that was killed may have left it.
-        if state.made(found, &database.staged) {
+        // A rollback that was killed may have left it, and taken its mark.
+        if found.contains_key(&database.staged) {
             discarding.dropped.push(&database.staged);
         }
     }
@@ -256,6 +248,15 @@ impl<'a> Renames<'a> {
     fn push_ours(&mut self, from: &str, to: &'a str) {
         self.push(names::rename(from, to));
         self.ours.push(to);
+    }
+
+    /// The same, to where it is used: an undoing that was killed may have closed it, and dropped nothing of it yet.
+    fn push_live(&mut self, staged: &str, live: &'a str) {
+        self.push_ours(staged, live);
+        self.push(format!(
+            "ALTER DATABASE {} ALLOW_CONNECTIONS true",
+            ident(live)
+        ));
     }
 
     /// One transaction. Behind a rename its database is locked: what is seen then holds until the end. A statement that
@@ -321,18 +322,6 @@ impl Switcher<'_> {
             .iter()
             .map(|row| (row.text(0), Marked::parse(row.get(1))));
         Ok(found.collect())
-    }
-
-    /// Databases that accept no connections.
-    fn closed(&self, session: &mut Session) -> Result<BTreeSet<String>, SourceError> {
-        let sql = "SELECT datname FROM pg_database WHERE NOT datallowconn";
-        let rows = session.query(sql).map_err(|error| {
-            error.during(format!(
-                "cannot list the databases at {}",
-                self.settings.server()
-            ))
-        })?;
-        Ok(rows.iter().map(|row| row.text(0)).collect())
     }
 
     fn comment(

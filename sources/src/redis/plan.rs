@@ -148,6 +148,12 @@ impl State {
         let both = |place: &Place| [Some(place.staging), place.keep];
         self.places.iter().flat_map(both).flatten().collect()
     }
+
+    /// Those and the live ones.
+    pub(super) fn all_databases(&self) -> impl Iterator<Item = u32> {
+        let targets = self.places.iter().map(|place| place.target);
+        self.own_databases().into_iter().chain(targets)
+    }
 }
 
 impl Place {

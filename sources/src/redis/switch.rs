@@ -35,7 +35,8 @@ pub(super) const UNDONE_MS: &str = "604800000";
 /// Puts the staged data in the place of the live data; nothing to do where that was done.
 pub(super) fn switch(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let act = "switch to the restored data";
-    let (found, mut transaction) = Transaction::watch(client, act, state.id, all_databases(state))?;
+    let (found, mut transaction) =
+        Transaction::watch(client, act, state.id, state.all_databases())?;
     let control = control(&found, state);
     if control == Found::Ours(Stage::Kept) {
         transaction.leave()?;
@@ -124,12 +125,6 @@ pub(super) fn rollback(
             Err(no_longer_kept(state.control(), act))
         }
     }
-}
-
-/// Those that a restore works in, and those that are live.
-fn all_databases(state: &State) -> impl Iterator<Item = u32> {
-    let targets = state.places.iter().map(|place| place.target);
-    state.own_databases().into_iter().chain(targets)
 }
 
 pub(super) fn control(found: &BTreeMap<u32, Found>, state: &State) -> Found {
@@ -237,7 +232,8 @@ fn undo(client: &mut Client, state: &State) -> Result<(), SourceError> {
 
 fn undo_at_once(client: &mut Client, state: &State) -> Result<(), SourceError> {
     let act = "undo the restore";
-    let (found, mut transaction) = Transaction::watch(client, act, state.id, all_databases(state))?;
+    let (found, mut transaction) =
+        Transaction::watch(client, act, state.id, state.all_databases())?;
     if control(&found, state) != Found::Ours(Stage::Kept) {
         return transaction.leave();
     }
@@ -340,8 +336,12 @@ fn or_without_room(
     if !emptied.as_ref().is_err_and(without_room::is_full) {
         return emptied;
     }
-    without_room::each(client, state, act, &mut |client, _, _| {
-        client.call(act, &["FLUSHDB", "ASYNC"]).map(drop)
+    without_room::each(client, state, act, &mut |client, db, stage| match stage {
+        Stage::Kept => Err(SourceError::new(
+            SourceErrorKind::Interrupted,
+            format!("cannot {act}: it was switched meanwhile, and database {db} is kept"),
+        )),
+        _ => client.call(act, &["FLUSHDB", "ASYNC"]).map(drop),
     })?;
     if note_undone {
         // Only a second undoing asks for it. The memory is given back by and by.

@@ -171,6 +171,44 @@ fn a_file_that_is_damaged_in_the_repository_is_named_and_the_others_are_restored
 }
 
 #[test]
+fn delete_removes_nothing_where_a_file_is_damaged() {
+    let place = Place::new();
+    let captured = many_files(&place, 20);
+    restore_well(&captured, &place.options());
+    let damaged = place.item("d3/f8");
+    // As it is called by now.
+    fs::rename(
+        place.restored().join("d3/f8"),
+        place.restored().join("d4/moved"),
+    )
+    .unwrap();
+    let mut options = place.options();
+    options.delete = true;
+    let fail_one = |path: &RepoPath| {
+        if *path == damaged {
+            return Err(SourceError::new(SourceErrorKind::Damage, "no chunk"));
+        }
+        Ok(())
+    };
+    let items = Hooked {
+        inner: &captured,
+        hook: &fail_one,
+    };
+    let report = restore(&items, &options).unwrap();
+    assert!(report.damaged);
+    assert_eq!(report.count(Act::Delete), 0, "{report:?}");
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| &problem.path)
+        .collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(place.restored().join("d4/moved").exists());
+    restore_well(&captured, &options);
+    assert!(!place.restored().join("d4/moved").exists());
+}
+
+#[test]
 fn a_full_disk_is_refused_beforehand_where_it_can_be_known() {
     let place = Place::new();
     write(place.source().join("big"), vec![1; 3 << 20]);

@@ -90,12 +90,52 @@ fn what_owners_compute_for_tables_of_extensions_is_not_called_with_our_rights() 
         captured.content("postgres/table/shop/whole"),
         b"default\nown\n"
     );
-    // Which rows are meant is a query, and now its planning would call what the owner computes.
-    server.execute(
-        "postgres",
-        "ALTER TABLE shop.part OWNER TO mallory; SET ROLE mallory;
-         CREATE INDEX ON shop.part ((shop.evil(1)))",
-    );
+    // Which rows are meant is a query, in which its owner might have something called.
+    server.execute("postgres", "ALTER TABLE shop.part OWNER TO mallory");
+    let captured = capture(&server, "postgres");
+    assert_eq!(captured.content("postgres/table/shop/part"), b"own\n");
+    let source = PostgresSource::new(server.settings("postgres"));
+    let mut mallory = server.client("postgres");
+    mallory
+        .batch_execute("SET ROLE mallory; SET lock_timeout = '100ms'")
+        .unwrap();
+    let opened = source.open().unwrap();
+    for sql in [
+        "CREATE INDEX ON shop.part ((shop.evil(1)))",
+        "CREATE INDEX ON shop.part (v) WHERE shop.evil(1) = 1",
+        "CREATE STATISTICS shop.s ON (shop.evil(1)), v FROM shop.part",
+        "ALTER TABLE shop.part ADD mine text",
+    ] {
+        let error = mallory.batch_execute(sql).unwrap_err();
+        let code = error.code().map(|code| code.code().to_owned());
+        assert_eq!(code.as_deref(), Some("55P03"), "{sql}: {error}");
+    }
+    drop(opened);
+    mallory.batch_execute("RESET lock_timeout").unwrap();
+    for (made, gone) in [
+        (
+            "CREATE INDEX i ON shop.part ((shop.evil(1)))",
+            "DROP INDEX shop.i",
+        ),
+        (
+            "CREATE STATISTICS shop.s ON (shop.evil(1)), v FROM shop.part",
+            "DROP STATISTICS shop.s",
+        ),
+        (
+            "CREATE TYPE shop.mood AS ENUM ('bad'); ALTER TABLE shop.part ADD mine shop.mood",
+            "ALTER TABLE shop.part DROP mine",
+        ),
+    ] {
+        mallory.batch_execute(made).unwrap();
+        refuses(&server);
+        mallory.batch_execute(gone).unwrap();
+    }
+    let captured = capture(&server, "postgres");
+    assert_eq!(captured.content("postgres/table/shop/part"), b"own\n");
+}
+
+/// The table may have functions of its owner called.
+fn refuses(server: &PostgresServer) {
     let source = PostgresSource::new(server.settings("postgres"));
     let error = source.open().err().unwrap();
     assert_eq!(error.kind(), SourceErrorKind::Preflight, "{error}");
