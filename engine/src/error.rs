@@ -3,7 +3,7 @@
 //! A message names the object and the attempted act, in lower case, without its own source; the command line prints
 //! the chain and adds the advice.
 
-use crate::backend::{BackendError, BackendErrorKind, ObjectKey};
+use crate::backend::{BackendError, BackendErrorKind, ObjectKey, ObjectKind};
 use crate::codec::FormatError;
 use crate::id::{ChunkId, SessionId};
 use crate::source::SourceError;
@@ -150,8 +150,7 @@ impl Error {
         )
     }
 
-    /// Whether the medium did not give something back: the sector is lost, or the whole disk is gone for the moment. Another
-    /// copy will do; of what there is no other this says nothing.
+    /// Whether the medium did not give a small record back: the sector is lost, or the disk is gone for the moment.
     pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self, Self::Backend { source, .. } if source.kind() == BackendErrorKind::Unreadable)
     }
@@ -178,7 +177,9 @@ impl Error {
         }
     }
 
-    /// Of a get that failed: an object that is not there, or is too short, is the repository's damage.
+    /// Of a get that failed: an object that is not there, or is too short, is the repository's damage. So is a pack or an index
+    /// that the medium does not give back: others may say or hold the same, and what only it holds is left out. Of a small
+    /// record that says nothing: the disk may be gone for the moment, and what is decided by it is not to be guessed.
     pub(crate) fn unread(key: &ObjectKey) -> impl FnOnce(BackendError) -> Self {
         let key = *key;
         move |error| match error.kind() {
@@ -186,6 +187,11 @@ impl Error {
                 object: key.to_string(),
             },
             BackendErrorKind::Truncated => {
+                Self::corrupt(key)(FormatError::new("object", error.to_string()))
+            }
+            BackendErrorKind::Unreadable
+                if matches!(key.kind(), ObjectKind::Pack | ObjectKind::Index) =>
+            {
                 Self::corrupt(key)(FormatError::new("object", error.to_string()))
             }
             _ => Self::backend("read", &key)(error),

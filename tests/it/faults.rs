@@ -1,5 +1,6 @@
 //! Scripted faults: each gives its kind of error, harms nothing that was saved, and is over with the next run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keepstone_engine::Error;
@@ -14,7 +15,8 @@ use keepstone_engine::repo::Repo;
 use keepstone_testkit::faulty::{Effect, Fault, FaultyBackend};
 use keepstone_testkit::recording::Operation;
 use keepstone_testkit::scripted::{
-    Dice, Streams, an_hour_later, new_repo, open_repo, prune_at, read_back, save, table,
+    Dice, Streams, an_hour_later, new_repo, open_repo, prune_at, read_back, read_listed, save,
+    table,
 };
 
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -395,4 +397,55 @@ fn a_session_whose_record_is_gone_is_fenced_unless_it_has_ended() {
     );
     assert!(report.waiting.is_empty(), "{report:?}");
     assert!(stage.memory.stat(&ObjectKey::end(open)).unwrap().is_some());
+}
+
+#[test]
+fn a_sector_that_is_lost_keeps_nobody_from_what_lies_elsewhere() {
+    let mut kinds = BTreeMap::new();
+    for key in Stage::new().memory.contents().keys() {
+        *kinds.entry(key.kind()).or_insert(0) += 1;
+    }
+    assert!(
+        kinds[&ObjectKind::Pack] >= 4 && kinds[&ObjectKind::Index] >= 2,
+        "{kinds:?}"
+    );
+    // Sessions and packs have other names each time.
+    for (kind, count) in kinds {
+        for number in 0..count {
+            let key_of = |stage: &Stage| {
+                let contents = stage.memory.contents();
+                let of_kind = contents.into_keys().filter(|key| key.kind() == kind);
+                of_kind.collect::<Vec<_>>()[number]
+            };
+            let stage = Stage::new();
+            let key = key_of(&stage);
+            let fails = Effect::Fail(BackendErrorKind::Unreadable);
+            let repo = stage.repo(Fault::on(Operation::Get, fails).at(key).for_ever());
+            match kind {
+                ObjectKind::Index => {
+                    for (id, streams) in &stage.saved {
+                        assert_eq!(&read_back(&repo, *id).unwrap(), streams);
+                    }
+                    save(&repo, &stage.next, 2 * HOUR_NS).unwrap();
+                    assert!(!stage.faulty.fired().is_empty());
+                }
+                // What cannot be read is stored again.
+                ObjectKind::Pack => {
+                    let id = save(&repo, &stage.next, 2 * HOUR_NS).unwrap();
+                    assert_eq!(read_back(&repo, id).unwrap(), stage.next, "{key}");
+                }
+                ObjectKind::End => {
+                    let found = repo.readable_snapshots().unwrap();
+                    assert_eq!((found.snapshots.len(), found.damaged.len()), (1, 1));
+                    let other = &found.snapshots[0];
+                    let (_, streams) = stage.saved.iter().find(|(id, _)| *id == other.id).unwrap();
+                    assert_eq!(&read_listed(&repo, other).unwrap(), streams);
+                    // Nothing is thrown away on the word of a record that may come back.
+                    prune_at(&repo, 3 * HOUR_NS).unwrap_err();
+                    save(&repo, &stage.next, 2 * HOUR_NS).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
 }

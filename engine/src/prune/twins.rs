@@ -24,10 +24,7 @@ pub(super) fn are_sound(
     let mut sound = true;
     for segment in that_stay(store, marked, plan, cancel)? {
         cancel.check()?;
-        sound &= match store.segment(segment) {
-            Err(error) if error.is_unreadable() => false,
-            read => Error::unless_damaged(read)?.is_some(),
-        };
+        sound &= Error::unless_damaged(store.segment(segment))?.is_some();
     }
     Ok(sound)
 }

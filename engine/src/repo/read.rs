@@ -43,7 +43,7 @@ impl Store {
         match self.read_together(wanted, to) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(error) if error.is_damage() || error.is_unreadable() => {}
+            Err(error) if error.is_damage() => {}
             Err(error) => return Err(error),
         }
         // One by one each gets its second chance, and the error names the right one.
@@ -203,8 +203,7 @@ impl Store {
             id,
             || {
                 let read = from_any_place(state, id, |place| self.read_box(state, place));
-                let is_lost = |error: &Error| error.is_damage() || error.is_unreadable();
-                if read.as_ref().is_err_and(is_lost) {
+                if read.as_ref().is_err_and(Error::is_damage) {
                     lock(&state.lost).insert(id);
                     state.forget_findings();
                 }

@@ -188,7 +188,7 @@ impl Repo {
             let read = || self.open_end(&stat.key, &self.get_listed(stat)?);
             match self.past_copies(&stat.key, read) {
                 Ok(End::Aborted { .. }) => {}
-                Err(error) if !error.is_damage() => return Err(error),
+                Err(error) if !error.is_damage() && !error.is_unreadable() => return Err(error),
                 _ => return Ok(true),
             }
         }
@@ -338,6 +338,11 @@ impl Repo {
                 // Settled between the list and the read, if that is said somewhere.
                 Err(Error::Missing { .. }) if self.is_settled(id)? => continue,
                 Err(why @ (Error::Missing { .. } | Error::Corrupt { .. })) => {
+                    let snapshot = Some(id);
+                    found.damaged.push(Unreadable { snapshot, why });
+                    continue;
+                }
+                Err(why) if why.is_unreadable() => {
                     let snapshot = Some(id);
                     found.damaged.push(Unreadable { snapshot, why });
                     continue;

@@ -13,7 +13,7 @@ use keepstone_engine::source::{Items, Skipped, SourceError, SourceErrorKind};
 use super::client::{self, FileKind, Folder, Powers, TempName};
 use super::extent::Extent;
 use super::metadata::Notes;
-use super::plan::{Act, Change, Doomed, NOT_DELETED, Plan, Step, What};
+use super::plan::{Act, Change, Doomed, FileWish, NOT_DELETED, NOT_REPLACED, Plan, Step, What};
 use super::rebuild::{FilesEvent, FilesRestoreOptions};
 use super::stack::FolderStack;
 use super::verify;
@@ -76,6 +76,8 @@ impl Apply<'_> {
             drop(send);
         });
         self.stop_if_failed()?;
+        self.replace_folders();
+        self.stop_if_failed()?;
         self.link_and_delete();
         self.finish_folders();
         self.stop_if_failed()?;
@@ -125,9 +127,14 @@ impl Apply<'_> {
                 }
                 continue;
             }
-            let made = self.take_step(at, step, &mut stack, send);
+            let is_last = step.replaces_folder();
+            let made = if is_last {
+                Ok(())
+            } else {
+                self.take_step(at, step, &mut stack, send)
+            };
             let usable = made.is_ok();
-            let is_late = matches!(step.what, What::File(_) | What::HardLink(_));
+            let is_late = is_last || matches!(step.what, What::File(_) | What::HardLink(_));
             if made.is_err() || !is_late || matches!(step.act, Act::Unchanged | Act::Keep) {
                 self.settle(&step.path, step.act, made);
             }
@@ -148,6 +155,16 @@ impl Apply<'_> {
             return Ok(());
         }
         let folder = stack.folder()?;
+        if matches!(step.what, What::File(_)) {
+            // A thread that died took the receiver along; the scope reports its panic.
+            send.send((at, folder)).unwrap_or_default();
+            return Ok(());
+        }
+        self.make(step, &folder)
+    }
+
+    /// Makes anything that has no content.
+    fn make(&self, step: &Step, folder: &Arc<Folder>) -> io::Result<()> {
         // A file that is damaged never comes, nor do its further names: what is in the way of those goes once they can be
         // placed.
         if !matches!(step.what, What::File(_) | What::HardLink(_)) {
@@ -159,24 +176,47 @@ impl Apply<'_> {
                 step.wanted.close_folder(&folder.open(name)?, self.notes)
             }
             What::Dir(_) => folder.make_dir(name),
-            What::File(_) => {
-                // A thread that died took the receiver along; the scope reports its panic.
-                send.send((at, folder)).unwrap_or_default();
-                Ok(())
-            }
             What::Link(target) => {
-                let temp = TempName::link(&folder, target)?;
+                let temp = TempName::link(folder, target)?;
                 let wanted = &step.wanted;
-                wanted.dress_named(&folder, temp.as_bytes(), true, self.notes)?;
+                wanted.dress_named(folder, temp.as_bytes(), true, self.notes)?;
                 temp.place(name)
             }
             What::Node(kind, node) => {
-                let temp = TempName::node(&folder, *kind, *node)?;
+                let temp = TempName::node(folder, *kind, *node)?;
                 let wanted = &step.wanted;
-                wanted.dress_named(&folder, temp.as_bytes(), false, self.notes)?;
+                wanted.dress_named(folder, temp.as_bytes(), false, self.notes)?;
                 temp.place(name)
             }
-            What::HardLink(_) => Ok(()),
+            What::File(_) | What::HardLink(_) => Ok(()),
+        }
+    }
+
+    /// Makes what stands where folders with something in them are, once all else is known to be whole.
+    fn replace_folders(&self) {
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            if self.is_stopped() || self.items.cancelled() {
+                return;
+            }
+            let is_link = matches!(step.what, What::HardLink(_));
+            if !step.replaces_folder() || is_link || self.has_failed(&step.path) {
+                continue;
+            }
+            if self.ledger.is_damaged() {
+                self.fail(&step.path, NOT_REPLACED.to_owned());
+                continue;
+            }
+            let made = self.in_folder(&step.path, |folder, _| match &step.what {
+                What::File(file) => {
+                    self.write(at, step, file, folder);
+                    Ok(None)
+                }
+                _ => self.make(step, folder).map(Some),
+            });
+            // A file was settled where it was written.
+            if let Some(made) = made.transpose() {
+                self.settle(&step.path, step.act, made);
+            }
         }
     }
 
@@ -195,24 +235,28 @@ impl Apply<'_> {
                 self.settle(&step.path, step.act, self.dress_file(&folder, step));
                 continue;
             }
-            let wish = (file, &step.wanted);
-            let how = (self.notes, self.options.verify);
-            let _alone = (file.size_bytes >= LARGE_BYTES).then(|| lock(&self.ledger.large));
-            let place = (&folder, &step.path);
-            let clear = || self.clear(&step.clear);
-            match write_file(self.items, place, wish, how, &clear) {
-                Ok(hash) => {
-                    self.ledger
-                        .written_bytes
-                        .fetch_add(file.size_bytes, Ordering::Relaxed);
-                    if let Some(hash) = hash {
-                        lock(&self.ledger.hashes).push((at, hash));
-                    }
-                    (self.observe)(FilesEvent::Written(file.size_bytes));
-                    self.settle(&step.path, step.act, Ok(()));
+            self.write(at, step, file, &folder);
+        }
+    }
+
+    fn write(&self, at: usize, step: &Step, file: &FileWish, folder: &Arc<Folder>) {
+        let wish = (file, &step.wanted);
+        let how = (self.notes, self.options.verify);
+        let _alone = (file.size_bytes >= LARGE_BYTES).then(|| lock(&self.ledger.large));
+        let place = (folder, &step.path);
+        let clear = || self.clear(&step.clear);
+        match write_file(self.items, place, wish, how, &clear) {
+            Ok(hash) => {
+                self.ledger
+                    .written_bytes
+                    .fetch_add(file.size_bytes, Ordering::Relaxed);
+                if let Some(hash) = hash {
+                    lock(&self.ledger.hashes).push((at, hash));
                 }
-                Err(failure) => self.take_failure(&step.path, failure),
+                (self.observe)(FilesEvent::Written(file.size_bytes));
+                self.settle(&step.path, step.act, Ok(()));
             }
+            Err(failure) => self.take_failure(&step.path, failure),
         }
     }
 
@@ -241,6 +285,8 @@ impl Apply<'_> {
                 Err(io::Error::other(format!(
                     "its first name {leader} was not restored"
                 )))
+            } else if step.replaces_folder() && self.ledger.is_damaged() {
+                Err(io::Error::other(NOT_REPLACED))
             } else {
                 self.hard_link(step, leader)
             };

@@ -97,6 +97,13 @@ pub(super) struct Step {
     pub clear: Vec<Doomed>,
 }
 
+impl Step {
+    /// Whether a folder goes for it, with all that is in it.
+    pub(super) fn replaces_folder(&self) -> bool {
+        self.clear.len() > 1 && !matches!(self.act, Act::Unchanged | Act::Keep)
+    }
+}
+
 /// An entry that is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Doomed {
@@ -214,6 +221,9 @@ impl Plan {
 /// Why nothing is deleted once anything was found damaged: it may be the same data, under the name that it had later.
 pub(super) const NOT_DELETED: &str =
     "is not deleted, since something else is damaged in the repository";
+/// The same of what stands where a folder with something in it is.
+pub(super) const NOT_REPLACED: &str =
+    "the folder in its place is not deleted, since something else is damaged in the repository";
 
 /// Decides what happens to one entry.
 pub(super) fn decide(

@@ -1,5 +1,6 @@
 //! Rebuild: writes items as folders and files beneath one folder: survey, plan, apply, and a report.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -120,6 +121,16 @@ pub enum FilesEvent<'a> {
     Verifying,
 }
 
+/// Leaves what was done: neither what failed, nor what was to go for it.
+fn drop_unmade(changes: &mut Vec<Change>, plan: &Plan, failed: &BTreeMap<RepoPath, String>) {
+    let unmade = plan.steps.iter();
+    let unmade = unmade.filter(|step| failed.contains_key(&step.path));
+    let left: BTreeSet<_> = unmade
+        .flat_map(|step| step.clear.iter().map(|doomed| &doomed.path))
+        .collect();
+    changes.retain(|change| !failed.contains_key(&change.path) && !left.contains(&change.path));
+}
+
 /// Restores the items of a capture as folders and files.
 ///
 /// An error means that the restore ended early; what it had done stays, complete file by complete file, and running
@@ -189,9 +200,7 @@ pub fn restore_files(
         damaged: plan.damaged || apply.ledger.is_damaged(),
     };
     let failed = apply.ledger.into_failed();
-    report
-        .changes
-        .retain(|change| !failed.contains_key(&change.path));
+    drop_unmade(&mut report.changes, &plan, &failed);
     report
         .problems
         .extend(failed.into_iter().map(|(path, reason)| Skipped {

@@ -249,7 +249,7 @@ pub(crate) fn contents(session: &mut Session) -> Result<Contents, PgError> {
                 AND o.opcname IN ({PASSING_HASHES}) AND o.opcnamespace = 'pg_catalog'::regnamespace)
                 AND NOT EXISTS ({FOREIGN_BELOW})
              ORDER BY up.depth DESC LIMIT 1),
-            CASE WHEN coalesce(e.condition, '') = '' OR ({owned_by_us}) THEN NULL
+            CASE WHEN c.relkind = 'f' OR coalesce(e.condition, '') = '' OR ({owned_by_us}) THEN NULL
                 WHEN {COMPUTES} THEN 'computes'
                 WHEN {IS_GUARDED} OR NOT {IS_SUPERUSER} THEN NULL
                 WHEN pg_is_in_recovery() THEN 'standby' ELSE 'unguarded' END, c.relowner::regrole

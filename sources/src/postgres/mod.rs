@@ -22,7 +22,9 @@
 //! is a query, and what an index of the table computes may be called when a query is planned: who owns the table would have
 //! functions of theirs run with our rights. (Which rows of an extension's table are the user's can only be asked. Where such
 //! a table belongs to neither, nobody can make an index of it while it is captured, and a capture is refused where it has one
-//! that computes, or on a standby.) Generated columns are left out and computed anew. Counts and digests
+//! that computes, or on a standby. A role that is no superuser and may not lock the table asks all the same, with no more
+//! rights than its own; and who owns the schema may put another table under the name in the moment between the look at it
+//! and the question, which a capture notices only afterwards.) Generated columns are left out and computed anew. Counts and digests
 //! are exact: a digest is over the lines with their line feeds, and the server's own row count must agree.
 //!
 //! # Consistency

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -173,6 +174,9 @@ fn a_file_that_is_damaged_in_the_repository_is_named_and_the_others_are_restored
 #[test]
 fn delete_removes_nothing_where_a_file_is_damaged() {
     let place = Place::new();
+    symlink("somewhere", place.source().join("a link")).unwrap();
+    write(place.source().join("p"), "p");
+    fs::hard_link(place.source().join("p"), place.source().join("q")).unwrap();
     let captured = many_files(&place, 20);
     restore_well(&captured, &place.options());
     let damaged = place.item("d3/f8");
@@ -182,6 +186,10 @@ fn delete_removes_nothing_where_a_file_is_damaged() {
         place.restored().join("d4/moved"),
     )
     .unwrap();
+    for name in ["a link", "p", "q"] {
+        fs::remove_file(place.restored().join(name)).unwrap();
+        write(place.restored().join(name).join("moved"), "moved");
+    }
     let mut options = place.options();
     options.delete = true;
     let fail_one = |path: &RepoPath| {
@@ -202,10 +210,15 @@ fn delete_removes_nothing_where_a_file_is_damaged() {
         .iter()
         .map(|problem| &problem.path)
         .collect();
-    assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(place.restored().join("d4/moved").exists());
+    assert_eq!(problems.len(), 5, "{problems:?}");
+    for folder in ["d4", "a link", "p", "q"] {
+        assert!(
+            place.restored().join(folder).join("moved").exists(),
+            "{folder}"
+        );
+    }
     restore_well(&captured, &options);
-    assert!(!place.restored().join("d4/moved").exists());
+    assert_same(&place.source(), &place.restored());
 }
 
 #[test]
