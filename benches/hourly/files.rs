@@ -40,6 +40,11 @@ pub fn run(mut args: Args) -> Result<()> {
             missing.display()
         )));
     }
+    // Tools change folders.
+    let folders: Vec<PathBuf> = folders
+        .iter()
+        .map(|folder| folder.canonicalize())
+        .collect::<std::io::Result<_>>()?;
     let mut contest = Contest::new(name, &tools, &programs, &scratch, &out)?;
     let mut minio = None;
     if on_minio {

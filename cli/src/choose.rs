@@ -91,6 +91,7 @@ impl Context {
         references: &[SnapshotRef],
         filter: &FilterArgs,
     ) -> Result<Vec<&'a Listed>, CliError> {
+        refuse_unsure(all, references)?;
         let engine_filter = filter_of(filter);
         for reference in references {
             let wanted = wanted(reference);
@@ -161,6 +162,21 @@ pub(crate) fn sources_named<'a>(
     };
     let names: Option<Vec<_>> = addresses.map(source).collect();
     names.unwrap_or_default()
+}
+
+/// Refuses to change `latest` where a record does not open: that may be the newest.
+pub(crate) fn refuse_unsure(all: &Readable, references: &[SnapshotRef]) -> Result<(), CliError> {
+    let mut unreadable = all.damaged.iter().filter_map(|record| record.snapshot);
+    let is_counted = |one: &&SnapshotRef| matches!(one, SnapshotRef::Latest { .. });
+    let (Some(id), Some(reference)) = (unreadable.next(), references.iter().find(is_counted))
+    else {
+        return Ok(());
+    };
+    let problem = format!(
+        "{reference} could be snapshot {}, whose record does not open",
+        id.short()
+    );
+    Err(CliError::usage(problem).hint("Name the snapshot that is meant by its id."))
 }
 
 /// A snapshot whose record does not open is there: whoever names it is told what is wrong with it.

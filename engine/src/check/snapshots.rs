@@ -36,6 +36,11 @@ pub(super) fn check(
     )?;
     // The records have been looked at before; where all of them are lost, that was found then.
     let readable = Error::unless_damaged(repo.readable_snapshots())?.unwrap_or_default();
+    // One that could be read then and cannot now is not passed over.
+    let unread = readable.damaged.into_iter().map(|record| record.why);
+    if let Some(why) = unread.into_iter().find(Error::is_unreadable) {
+        return Err(why);
+    }
     let snapshots = readable.snapshots;
     let read = readers > 0;
     let made = if read {

@@ -48,12 +48,11 @@ fn that_stay(
         let Some(ways) = Error::unless_damaged(store.ways(id))? else {
             continue;
         };
-        let Some((own, others)) = ways.split_first() else {
-            continue;
-        };
-        let mut of_others = others.iter().flatten();
-        if of_others.any(|segment| goes(segment) && !own.contains(segment)) {
-            stay.extend(own);
+        let mut of_others = ways.others.iter().flatten();
+        let go = |segment| goes(segment) && !ways.own.contains(segment);
+        // What a record says that cannot be read now may go all the same.
+        if ways.is_part || of_others.any(go) {
+            stay.extend(ways.own);
         }
     }
     Ok(stay)

@@ -142,24 +142,37 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// What a chunk of several records stands on.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
+    /// Segments by the record that makes it.
+    pub own: BTreeSet<SegmentId>,
+    /// Segments by each other record that can be followed to segments that are there.
+    pub others: Vec<BTreeSet<SegmentId>>,
+    /// Another record may lead to more: it could not be read now.
+    pub is_part: bool,
+}
+
 impl Store {
-    /// Segments that a chunk of several records stands on: by the record that makes it first, then by each other one that can
-    /// be followed to segments that are there. Empty for a chunk of one record.
-    pub(crate) fn ways(&self, id: ChunkId) -> Result<Vec<BTreeSet<SegmentId>>> {
+    /// What a chunk of several records stands on; nothing for a chunk of one.
+    pub(crate) fn ways(&self, id: ChunkId) -> Result<Ways> {
         let state = self.state();
         let records = state.index.chunk(id);
+        let mut ways = Ways::default();
         if records.len() < 2 {
-            return Ok(vec![]);
+            return Ok(ways);
         }
         let chosen = self.find(&state, id)?;
-        let mut ways = vec![self.way(&state, id, chosen)?];
+        ways.own = self.way(&state, id, chosen)?;
         let is_there = |segment: &SegmentId| {
             let mut places = state.index.segment(*segment);
             places.any(|place| state.is_stored(place.pack))
         };
         for (_, at) in records.iter().filter(|(_, at)| *at != chosen) {
             let way = Error::unless_damaged(self.way(&state, id, *at))?;
-            ways.extend(way.filter(|way| way.iter().all(is_there)));
+            ways.is_part |= way.is_none();
+            ways.others
+                .extend(way.filter(|way| way.iter().all(is_there)));
         }
         Ok(ways)
     }

@@ -1,10 +1,9 @@
 //! Applying a plan: folders on the way down, files on several threads, then hard links, deletions, and last the facts
 //! of folders from the deepest up.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use keepstone_engine::path::RepoPath;
@@ -12,12 +11,13 @@ use keepstone_engine::source::{Items, Skipped, SourceError, SourceErrorKind};
 
 use super::client::{self, FileKind, Folder, Powers, TempName};
 use super::extent::Extent;
+use super::ledger::{Ledger, lock};
 use super::metadata::Notes;
 use super::plan::{Act, Change, Doomed, FileWish, NOT_DELETED, NOT_REPLACED, Plan, Step, What};
 use super::rebuild::{FilesEvent, FilesRestoreOptions};
 use super::stack::FolderStack;
 use super::verify;
-use super::write::{Failure, write_file};
+use super::write::{Failure, unreadable, write_file};
 
 /// Files from this size on are written one after another: the engine reads each of them by several threads.
 const LARGE_BYTES: u64 = 8 * 1024 * 1024;
@@ -34,19 +34,6 @@ pub(super) struct Apply<'a> {
     pub base: Arc<Folder>,
     pub observe: &'a (dyn Fn(FilesEvent<'_>) + Sync),
     pub ledger: Ledger,
-}
-
-/// What the threads of a restore write down.
-#[derive(Debug, Default)]
-pub(super) struct Ledger {
-    failed: Mutex<BTreeMap<RepoPath, String>>,
-    fatal: Mutex<Option<SourceError>>,
-    stopped: AtomicBool,
-    damaged: AtomicBool,
-    written_bytes: AtomicU64,
-    hashes: Mutex<Vec<(usize, blake3::Hash)>>,
-    /// Held while a large file is written: several at once would take each other's segments away from the readers.
-    large: Mutex<()>,
 }
 
 /// A file to write or to dress, by its place in the plan, in an open folder.
@@ -192,8 +179,31 @@ impl Apply<'_> {
         }
     }
 
+    /// Reads what is to stand where folders with something in them are: whether it is damaged is known before any of them goes.
+    fn read_ahead(&self) {
+        for step in self.plan.steps.iter().filter(|step| step.replaces_folder()) {
+            let What::File(file) = &step.what else {
+                continue;
+            };
+            if self.is_stopped() {
+                return;
+            }
+            let read = self.items.read(&file.content, &mut |_| {
+                if self.items.cancelled() {
+                    let act = "reading files was interrupted";
+                    return Err(SourceError::new(SourceErrorKind::Cancelled, act));
+                }
+                Ok(())
+            });
+            if let Err(error) = read {
+                self.take_failure(&step.path, unreadable(error));
+            }
+        }
+    }
+
     /// Makes what stands where folders with something in them are, once all else is known to be whole.
     fn replace_folders(&self) {
+        self.read_ahead();
         for (at, step) in self.plan.steps.iter().enumerate() {
             if self.is_stopped() || self.items.cancelled() {
                 return;
@@ -465,26 +475,4 @@ impl Apply<'_> {
         }
         lock(&self.ledger.fatal).take().map_or(Ok(()), Err)
     }
-}
-
-impl Ledger {
-    /// Why which paths failed.
-    pub(super) fn into_failed(self) -> BTreeMap<RepoPath, String> {
-        let failed = self.failed.into_inner();
-        failed.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes of content that were written.
-    pub(super) fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether something failed because it lies damaged in the repository.
-    pub(super) fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

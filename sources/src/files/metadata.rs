@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Meta, NodeKind};
 
-use super::apply::lock;
 use super::client::{self, Folder, Powers, Stat, Xattrs};
+use super::ledger::lock;
 use super::plan::OnDisk;
 
 const SET_USER_ID: u32 = 0o4000;

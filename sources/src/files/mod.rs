@@ -47,6 +47,7 @@ mod excludes;
 mod extent;
 mod fitting;
 mod gather;
+mod ledger;
 mod metadata;
 mod plan;
 mod rebuild;

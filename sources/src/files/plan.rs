@@ -2,7 +2,7 @@
 //!
 //! Plain data and pure functions. `survey` finds the facts, `apply` carries the plan out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::Skipped;
@@ -192,6 +192,27 @@ impl Plan {
             .binary_search_by(|step| step.path.cmp(path))
             .ok()?;
         self.steps.get(at)
+    }
+
+    /// Leaves every folder that was to go for something else, and the further names of a file that is not made then.
+    pub(super) fn keep_folders(&mut self) {
+        let mut left = BTreeSet::new();
+        for step in &mut self.steps {
+            let reason = match &step.what {
+                _ if step.replaces_folder() => NOT_REPLACED.to_owned(),
+                What::HardLink(leader) if left.contains(leader) => {
+                    format!("its first name {leader} was not restored")
+                }
+                _ => continue,
+            };
+            left.insert(step.path.clone());
+            step.act = Act::Keep;
+            step.clear.clear();
+            self.problems.push(Skipped {
+                path: step.path.to_string(),
+                reason,
+            });
+        }
     }
 
     /// The plan as the user sees it.

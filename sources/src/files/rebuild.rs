@@ -10,9 +10,10 @@ use std::sync::Arc;
 use keepstone_engine::path::RepoPath;
 use keepstone_engine::source::{Items, Skipped, SourceError, SourceErrorKind};
 
-use super::apply::{Apply, Ledger};
+use super::apply::Apply;
 use super::client::{self, Folder, Powers};
 use super::excludes::Pattern;
+use super::ledger::Ledger;
 use super::metadata::Notes;
 use super::plan::{Act, Change, Overwrite, Plan};
 use super::scope::Scope;

@@ -20,7 +20,7 @@ use keepstone_engine::source::{
 use super::client::{self, Folder, Powers};
 use super::extent::Extent;
 use super::metadata::{Notes, Wanted};
-use super::plan::{Act, NOT_DELETED, NOT_REPLACED, Plan, Volume, What};
+use super::plan::{NOT_DELETED, Plan, Volume, What};
 use super::rebuild::FilesRestoreOptions;
 use super::scope::Scope;
 use super::spare::Spare;
@@ -120,17 +120,7 @@ impl<'a> Survey<'a> {
             for doomed in mem::take(&mut self.plan.deletions) {
                 self.problem(&doomed.path, NOT_DELETED.into());
             }
-            let Plan {
-                steps, problems, ..
-            } = &mut self.plan;
-            for step in steps.iter_mut().filter(|step| step.replaces_folder()) {
-                step.act = Act::Keep;
-                step.clear.clear();
-                problems.push(Skipped {
-                    path: step.path.to_string(),
-                    reason: NOT_REPLACED.into(),
-                });
-            }
+            self.plan.keep_folders();
         }
         Ok(self.plan)
     }

@@ -85,7 +85,7 @@ pub(super) fn write_file(
 }
 
 /// Damage concerns one file; a repository that cannot be reached concerns all.
-fn unreadable(error: SourceError) -> Failure {
+pub(super) fn unreadable(error: SourceError) -> Failure {
     if !error.is_damage() {
         return Failure::Restore(error);
     }

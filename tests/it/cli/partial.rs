@@ -172,6 +172,20 @@ fn a_snapshot_whose_record_is_damaged_is_no_unknown_one() {
         );
     }
     world.ok(&["restore", &whole, "--target", &target]);
+    // It may be the newest.
+    for arguments in [
+        &["forget", "latest"][..],
+        &["forget", "latest~1", "--dry-run"],
+        &["tag", "--add", "good", "latest"],
+    ] {
+        let said = world.run(arguments);
+        assert!(said.starts_with("exit 2\n"), "{arguments:?}: {said}");
+        assert!(
+            said.contains("latest") && said.contains(" could be snapshot ID"),
+            "{said}"
+        );
+    }
+    world.ok(&["forget", &whole]);
 }
 
 #[test]

@@ -222,6 +222,41 @@ fn delete_removes_nothing_where_a_file_is_damaged() {
 }
 
 #[test]
+fn no_folder_goes_for_a_file_before_all_files_that_replace_folders_are_known_to_be_whole() {
+    let place = Place::new();
+    symlink("somewhere", place.source().join("a")).unwrap();
+    for name in ["b", "c"] {
+        write(place.source().join(name), name);
+    }
+    fs::hard_link(place.source().join("b"), place.source().join("d")).unwrap();
+    let captured = place.capture();
+    for name in ["a", "b", "c", "d"] {
+        write(place.restored().join(name).join("moved"), "moved");
+    }
+    let damaged = place.item("c");
+    let fail_one = |path: &RepoPath| {
+        if *path == damaged {
+            return Err(SourceError::new(SourceErrorKind::Damage, "no chunk"));
+        }
+        Ok(())
+    };
+    let items = Hooked {
+        inner: &captured,
+        hook: &fail_one,
+    };
+    let mut options = place.options();
+    options.delete = true;
+    let report = restore(&items, &options).unwrap();
+    assert_eq!(report.problems.len(), 4, "{report:?}");
+    assert_eq!(report.count(Act::Delete), 0, "{report:?}");
+    for name in ["a", "b", "c", "d"] {
+        assert!(place.restored().join(name).join("moved").exists(), "{name}");
+    }
+    restore_well(&captured, &options);
+    assert_same(&place.source(), &place.restored());
+}
+
+#[test]
 fn a_full_disk_is_refused_beforehand_where_it_can_be_known() {
     let place = Place::new();
     write(place.source().join("big"), vec![1; 3 << 20]);

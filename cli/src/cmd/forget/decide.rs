@@ -11,6 +11,7 @@ use keepstone_engine::snapshot::select::{Listed, only_with_prefix};
 use super::ForgetArgs;
 use super::rules::{ForgetRequest, RuleBook};
 use crate::args::FilterArgs;
+use crate::choose::refuse_unsure;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::reference::SnapshotRef;
@@ -51,6 +52,7 @@ pub(super) fn decide_all(
                 ))
                 .hint("Leave out --set to forget it all the same."));
             }
+            refuse_unsure(found, &others)?;
             let of_set = set.map(|set| of_set(found, &others, &set)).transpose()?;
             let named = of_set.as_ref().unwrap_or(found);
             let named = context.find_snapshots_to_change(named, &others, &filter)?;
