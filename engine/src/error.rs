@@ -182,15 +182,13 @@ impl Error {
     /// record that says nothing: the disk may be gone for the moment, and what is decided by it is not to be guessed.
     pub(crate) fn unread(key: &ObjectKey) -> impl FnOnce(BackendError) -> Self {
         let key = *key;
+        let is_spare = matches!(key.kind(), ObjectKind::Pack | ObjectKind::Index);
         move |error| match error.kind() {
             BackendErrorKind::NotFound => Self::Missing {
                 object: key.to_string(),
             },
-            BackendErrorKind::Truncated => {
-                Self::corrupt(key)(FormatError::new("object", error.to_string()))
-            }
-            BackendErrorKind::Unreadable
-                if matches!(key.kind(), ObjectKind::Pack | ObjectKind::Index) =>
+            kind if kind == BackendErrorKind::Truncated
+                || (kind == BackendErrorKind::Unreadable && is_spare) =>
             {
                 Self::corrupt(key)(FormatError::new("object", error.to_string()))
             }

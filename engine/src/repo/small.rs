@@ -337,12 +337,7 @@ impl Repo {
             let end = match self.past_copies(&stat.key, read) {
                 // Settled between the list and the read, if that is said somewhere.
                 Err(Error::Missing { .. }) if self.is_settled(id)? => continue,
-                Err(why @ (Error::Missing { .. } | Error::Corrupt { .. })) => {
-                    let snapshot = Some(id);
-                    found.damaged.push(Unreadable { snapshot, why });
-                    continue;
-                }
-                Err(why) if why.is_unreadable() => {
+                Err(why) if why.is_damage() || why.is_unreadable() => {
                     let snapshot = Some(id);
                     found.damaged.push(Unreadable { snapshot, why });
                     continue;

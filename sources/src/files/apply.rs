@@ -142,21 +142,22 @@ impl Apply<'_> {
             return Ok(());
         }
         let folder = stack.folder()?;
-        if matches!(step.what, What::File(_)) {
-            // A thread that died took the receiver along; the scope reports its panic.
-            send.send((at, folder)).unwrap_or_default();
-            return Ok(());
+        // A file that is damaged never comes, nor do its further names: what is in the way of those goes once they can be
+        // placed.
+        match step.what {
+            What::File(_) => {
+                // A thread that died took the receiver along; the scope reports its panic.
+                send.send((at, folder)).unwrap_or_default();
+                Ok(())
+            }
+            What::HardLink(_) => Ok(()),
+            What::Dir(_) | What::Link(_) | What::Node(..) => self.make(step, &folder),
         }
-        self.make(step, &folder)
     }
 
     /// Makes anything that has no content.
     fn make(&self, step: &Step, folder: &Arc<Folder>) -> io::Result<()> {
-        // A file that is damaged never comes, nor do its further names: what is in the way of those goes once they can be
-        // placed.
-        if !matches!(step.what, What::File(_) | What::HardLink(_)) {
-            self.clear(&step.clear)?;
-        }
+        self.clear(&step.clear)?;
         let name = step.path.name().unwrap_or_default();
         match &step.what {
             What::Dir(_) if step.act == Act::Metadata => {

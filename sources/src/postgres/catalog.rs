@@ -309,20 +309,13 @@ fn of_another(table: &Table, owner: &str, why: &str) -> SourceError {
 /// the lock that makes indexes and statistics lets nobody make one.
 pub(crate) fn to_guard(session: &mut Session) -> Result<Vec<String>, PgError> {
     let owned_by_us = all_ours(OWNERS);
-    let sql = format!(
-        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         JOIN (SELECT u.id, u.condition FROM pg_extension,
-               unnest(extconfig, extcondition) AS u(id, condition)) e ON e.id = c.oid
-         WHERE c.relkind = 'r' AND {USER_SCHEMA} AND coalesce(e.condition, '') <> '' AND NOT ({owned_by_us})
-            AND NOT pg_is_in_recovery() AND has_schema_privilege(n.oid, 'USAGE')
+    let asked = format!(
+        "c.relkind = 'r' AND NOT ({owned_by_us}) AND NOT pg_is_in_recovery() AND has_schema_privilege(n.oid, 'USAGE')
             AND has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')
-         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+            AND EXISTS (SELECT FROM pg_extension, unnest(extconfig, extcondition) AS u(id, condition)
+                WHERE u.id = c.oid AND u.condition <> '')"
     );
-    let rows = session.query(&sql)?;
-    Ok(rows
-        .iter()
-        .map(|row| qualified(&row.text(0), &row.text(1)))
-        .collect())
+    read_tables(session, &asked)
 }
 
 fn parse_table(row: &Row) -> Result<Table, PgError> {

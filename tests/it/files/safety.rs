@@ -148,6 +148,16 @@ fn temporary_files_of_a_dead_run_are_removed_and_those_of_a_live_one_are_not() {
     assert!(similar.exists());
 }
 
+/// Of a file that lies damaged in the repository.
+fn failing(damaged: RepoPath) -> impl Fn(&RepoPath) -> Result<(), SourceError> {
+    move |path| {
+        if *path == damaged {
+            return Err(SourceError::new(SourceErrorKind::Damage, "no chunk"));
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn a_file_that_is_damaged_in_the_repository_is_named_and_the_others_are_restored() {
     let place = Place::new();
@@ -192,12 +202,7 @@ fn delete_removes_nothing_where_a_file_is_damaged() {
     }
     let mut options = place.options();
     options.delete = true;
-    let fail_one = |path: &RepoPath| {
-        if *path == damaged {
-            return Err(SourceError::new(SourceErrorKind::Damage, "no chunk"));
-        }
-        Ok(())
-    };
+    let fail_one = failing(damaged);
     let items = Hooked {
         inner: &captured,
         hook: &fail_one,
@@ -234,12 +239,7 @@ fn no_folder_goes_for_a_file_before_all_files_that_replace_folders_are_known_to_
         write(place.restored().join(name).join("moved"), "moved");
     }
     let damaged = place.item("c");
-    let fail_one = |path: &RepoPath| {
-        if *path == damaged {
-            return Err(SourceError::new(SourceErrorKind::Damage, "no chunk"));
-        }
-        Ok(())
-    };
+    let fail_one = failing(damaged);
     let items = Hooked {
         inner: &captured,
         hook: &fail_one,

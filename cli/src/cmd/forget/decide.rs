@@ -52,7 +52,6 @@ pub(super) fn decide_all(
                 ))
                 .hint("Leave out --set to forget it all the same."));
             }
-            refuse_unsure(found, &others)?;
             let of_set = set.map(|set| of_set(found, &others, &set)).transpose()?;
             let named = of_set.as_ref().unwrap_or(found);
             let named = context.find_snapshots_to_change(named, &others, &filter)?;
@@ -77,6 +76,8 @@ pub(super) fn decide_all(
 
 /// What may be named with `--set`: only what is of that set is `latest`, and an id of another one is a mistake.
 fn of_set(found: &Readable, references: &[SnapshotRef], set: &str) -> Result<Readable, CliError> {
+    // Of which set those are whose records do not open nobody knows.
+    refuse_unsure(found, references)?;
     let is_of_set = |listed: &Listed| listed.snapshot.set.as_deref() == Some(set);
     for reference in references {
         let SnapshotRef::Id(prefix) = reference else {
